@@ -1,0 +1,92 @@
+# Mens: every command of the project. `make help` lists them; `make demo` and `make test` are the two that matter.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := src operator/src trainer-image/src server-image/src
+# The same key as in hack/setup/environment.py, so that both agree on when the environment is old.
+STAMP := $(VENV)/.complete-$(shell $(PYTHON) -m hack.setup key)
+CLUSTER := $(PYTHON) -m hack.cluster
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- the two commands ---------------------------------------------------------------------------
+
+.PHONY: demo demo-down test
+demo: ## The main job end to end on a real local cluster: corpus, train, serve, ask
+	@$(PYTHON) -m hack.setup demo
+	@$(BIN)/python -m hack.demo up
+
+demo-down: ## End the demo's cluster; only caches stay
+	@$(PYTHON) -m hack.cluster down --name demo
+
+test: ## All test tiers that this machine allows, and a table of what ran
+	@$(PYTHON) -m hack.setup test
+	@$(BIN)/python -m hack.tiers $(TIERS)
+
+# -- working on the code --------------------------------------------------------------------------
+
+.PHONY: init fmt lint type imports unit verify crds lock coverage
+init: $(STAMP) ## Make the virtual environment from the hashed requirements
+
+$(STAMP):
+	@$(PYTHON) -m hack.setup init
+
+fmt: $(STAMP) ## Format the code
+	@$(BIN)/ruff format $(SOURCES) hack tests
+	@$(BIN)/ruff check --fix-only --quiet $(SOURCES) hack tests
+
+lint: $(STAMP) ## Check format, lint rules and the direction of imports
+	@$(BIN)/ruff format --check $(SOURCES) hack tests
+	@$(BIN)/ruff check $(SOURCES) hack tests
+	@$(BIN)/lint-imports
+
+type: $(STAMP) ## Check types (mypy strict)
+	@$(BIN)/mypy
+
+unit: $(STAMP) ## Only the fast tests: no root, no network, no cluster
+	@$(BIN)/python -m hack.tiers unit scenario
+
+verify: $(STAMP) lint type ## Lint, types, and everything generated is up to date
+	@$(BIN)/python -m mens.crdgen --check
+
+crds: $(STAMP) ## Regenerate CRDs, chart copies and the API reference from the models
+	@$(BIN)/python -m mens.crdgen
+
+lock: $(STAMP) ## Compile the hashed requirement files anew from pyproject.toml
+	@$(BIN)/python -m hack.setup lock
+
+# -- images and cluster ---------------------------------------------------------------------------
+
+.PHONY: images cluster-up cluster-down cluster-status cluster-shell e2e preflight
+images: ## Build the container images (needs no registry) and import them into the cluster, if it is up
+	@$(PYTHON) -m hack.images build
+
+cluster-up: ## Start a real local Kubernetes, or use the one that KUBECONFIG names
+	@$(CLUSTER) up
+
+cluster-down: ## End it; leaves nothing but caches
+	@$(CLUSTER) down
+
+cluster-status: ## Say what runs
+	@$(CLUSTER) status
+
+cluster-shell: ## A shell whose kubectl and helm talk to it
+	@$(CLUSTER) shell
+
+preflight: ## Say what this machine lacks for each tier, and how to get it
+	@$(CLUSTER) preflight
+
+e2e: ## Only the tests that run whole jobs on the cluster
+	@$(PYTHON) -m hack.setup test
+	@$(BIN)/python -m hack.tiers e2e
+
+.PHONY: clean
+clean: ## Remove what the build left in the checkout (caches elsewhere stay)
+	@rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,36 @@
+"""Command line: `python -m hack.setup init|demo|test|lock|key`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hack.setup import environment, plans, running
+
+
+def main() -> int:
+    """Run one goal; the exit status is 0 when every step of it ended well."""
+    parser = argparse.ArgumentParser(prog="python -m hack.setup", description=__doc__)
+    parser.add_argument(
+        "goal",
+        choices=["init", "demo", "test", "lock", "key"],
+        help="init: the virtual environment; demo, test: all that they need; "
+        "lock: compile requirements/*.txt anew; key: print what the environment is keyed by",
+    )
+    goal = parser.parse_args().goal
+    if sys.version_info < (3, 11):  # noqa: UP036  # the system's Python may be older than ours
+        sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    if goal == "init":
+        environment.make()
+        return 0
+    if goal == "key":
+        sys.stdout.write(environment.key() + "\n")
+        return 0
+    if goal == "lock":
+        environment.lock()
+        return 0
+    return running.run(plans.steps_for(goal), title=f"setup for {goal}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Run test tiers: `python -m hack.tiers [unit scenario …]`; ends with a table and a status."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from hack.cluster import preflight
+from hack.tiers import tiers
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_TESTS_COLLECTED = 5
+"""pytest's exit status for a selection without a test: a tier without tests is a defect."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of one tier."""
+
+    tier: tiers.Tier
+    outcome: str
+    """passed, failed, or NOT RUN."""
+    seconds: float = 0.0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    note: str = ""
+    """Why it did not run, or what to look at."""
+
+
+def main() -> int:
+    """Run the tiers, print the table; 0 when everything that could run passed."""
+    parser = argparse.ArgumentParser(prog="python -m hack.tiers", description=__doc__)
+    known = ", ".join(f"{tier.name} ({tier.says})" for tier in tiers.TIERS)
+    parser.add_argument("tiers", nargs="*", help=f"which tiers, all by default: {known}")
+    parser.add_argument("--pytest", default="", help="further words for pytest, as one string")
+    arguments = parser.parse_args()
+    try:
+        chosen = tiers.named(arguments.tiers)
+    except ValueError as error:
+        parser.error(str(error))
+    out = ROOT / "out" / "tests"
+    out.mkdir(parents=True, exist_ok=True)
+    results = [run_tier(tier, out, arguments.pytest.split()) for tier in chosen]
+    sys.stdout.write(table(results))
+    return 1 if any(result.outcome == "failed" for result in results) else 0
+
+
+def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
+    """Run one tier as one pytest process, or say why this machine does not allow it."""
+    missing = [one for one in preflight.check(tier.needs) if not one.ok] if tier.needs else []
+    if missing:
+        reason = "; ".join(f"{one.name}: {one.reason} ({one.fix})" for one in missing)
+        return Result(tier, "NOT RUN", note=reason)
+    sys.stdout.write(f"\n=== {tier.name}: {tier.says}\n")
+    sys.stdout.flush()
+    report = out / f"{tier.name}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", tier.markers, f"--junit-xml={report}"]
+    command += [*tier.paths, "--durations=5", *words]
+    began = time.monotonic()
+    try:
+        code = subprocess.run(
+            command, cwd=ROOT, env=_environment(), timeout=tier.minutes * 60, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        seconds = time.monotonic() - began
+        return Result(tier, "failed", seconds, note=f"ended after {tier.minutes} minutes")
+    passed, failed, skipped = _counts(report)
+    note = f"see {report.relative_to(ROOT)}" if code else ""
+    if code == NO_TESTS_COLLECTED:
+        note = "no test was found: that is a defect of the tier"
+    outcome = "passed" if code == 0 else "failed"
+    return Result(tier, outcome, time.monotonic() - began, passed, failed, skipped, note)
+
+
+def _environment() -> dict[str, str]:
+    """Nothing may ask a model hub, and two threads are what CI has."""
+    ours = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **ours}
+
+
+def _counts(report: Path) -> tuple[int, int, int]:
+    try:
+        # The file was written by the pytest that we just ran.
+        root = ElementTree.parse(report).getroot()
+    except (OSError, ElementTree.ParseError):
+        return 0, 0, 0
+    suites = list(root.iter("testsuite"))
+    total, failures, errors, skipped = (
+        sum(int(suite.get(key, "0")) for suite in suites)
+        for key in ("tests", "failures", "errors", "skipped")
+    )
+    failed = failures + errors
+    return total - failed - skipped, failed, skipped
+
+
+def table(results: list[Result]) -> str:
+    """The table of the tiers, and a closing line with the sums."""
+    lines = [
+        "",
+        f"{'tier':10} {'outcome':8} {'passed':>7} {'failed':>7} {'skipped':>8} {'time':>8}",
+    ]
+    for one in results:
+        row = f"{one.tier.name:10} {one.outcome:8} {one.passed:7} {one.failed:7} {one.skipped:8}"
+        lines.append(f"{row} {one.seconds:6.0f} s" + (f"  {one.note}" if one.note else ""))
+    quiet = [one for one in results if one.outcome == "NOT RUN"]
+    lines += [f"!!! tier {one.tier.name} DID NOT RUN on this machine: {one.note}" for one in quiet]
+    sums = [sum(getattr(one, key) for one in results) for key in ("passed", "failed", "skipped")]
+    lines += ["", f"{sums[0]} passed, {sums[1]} failed, {sums[2]} skipped"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
