@@ -1,0 +1,176 @@
+"""Publishing a folder: blobs first, the manifest last, so that an artifact is there or is not.
+
+A crash at any point leaves only blobs that nobody refers to; publishing again completes it and
+uploads only what is missing. The first manifest in a folder wins, whoever comes second gets it
+back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mens.artifacts import digests, errors, layout, manifests, names, refs, store
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all; from several threads, never two at a time."""
+
+THREADS: Final = 4
+"""Transfers at a time; more did not help against one server and cost a buffer each."""
+
+
+class Meter:
+    """Adds up bytes from several threads and tells one listener."""
+
+    def __init__(self, total: int, tell: Progress | None) -> None:
+        self._lock = threading.Lock()
+        self._done = 0
+        self._total = total
+        self._tell = tell
+
+    def add(self, count: int) -> None:
+        """Count some more bytes."""
+        if self._tell is None:
+            return
+        with self._lock:
+            self._done += count
+            self._tell(self._done, self._total)
+
+
+def publish(
+    target: store.ObjectStore,
+    folder_uri: refs.Uri,
+    folder: Path,
+    draft: manifests.Manifest,
+    *,
+    threads: int = THREADS,
+    progress: Progress | None = None,
+    trust_present: bool = True,
+) -> refs.ArtifactRef:
+    """Publish all files below `folder` as the artifact `folder_uri`.
+
+    Args:
+        target: Where to publish.
+        folder_uri: The artifact's folder.
+        folder: Local folder; no links, no pickles by name, no reserved names.
+        draft: All facts but the files.
+        threads: Uploads at a time.
+        progress: Told bytes done and in all.
+        trust_present: Skip a blob that is there with the right size. False uploads every blob
+            again, which repairs one whose bytes were damaged in the store.
+
+    Returns:
+        Reference to what now lies there: ours, or the manifest that was there first.
+    """
+    if (present := existing(target, folder_uri)) is not None:
+        return present
+    paths = dict(local_files(folder))
+    meter = Meter(sum(path.stat().st_size for path in paths.values()), progress)
+
+    def upload(item: tuple[str, Path]) -> manifests.File:
+        name, path = item
+        file = describe(name, path)
+        put_blob(target, folder_uri, path, file, trust_present=trust_present)
+        meter.add(file.size_bytes)
+        return file
+
+    files = in_parallel(upload, paths.items(), threads)
+    return write_manifest(target, folder_uri, draft.with_files(files))
+
+
+def existing(target: store.ObjectStore, folder_uri: refs.Uri) -> refs.ArtifactRef | None:
+    """The artifact that already lies in a folder, if its manifest is there and valid."""
+    try:
+        _, digest = manifests.read(target, folder_uri)
+    except errors.ObjectNotFound:
+        return None
+    return refs.ArtifactRef(uri=folder_uri, digest=digest)
+
+
+def describe(name: str, path: Path) -> manifests.File:
+    """Size and digest of a local file under the name it has in the artifact."""
+    hasher = digests.Hasher()
+    with path.open("rb") as file:
+        while chunk := file.read(digests.CHUNK):
+            hasher.update(chunk)
+    return manifests.File(path=name, digest=hasher.digest(), size_bytes=hasher.size)
+
+
+def put_blob(
+    target: store.ObjectStore,
+    bucket: refs.Uri,
+    path: Path,
+    file: manifests.File,
+    *,
+    trust_present: bool = True,
+) -> None:
+    """Upload a file's bytes unless they are there, and look that all of them arrived."""
+    uri = layout.blob(bucket, file.digest)
+    if trust_present and (info := target.head(uri)) and info.size == file.size_bytes:
+        return
+    target.put_file(uri, path, file.digest)
+    info = target.head(uri)
+    if info is None or info.size != file.size_bytes:
+        raise errors.DigestMismatch(
+            f"{uri} was written with {file.size_bytes} bytes, but the store has "
+            f"{'none' if info is None else info.size}: the store loses bytes; check it"
+        )
+
+
+def write_manifest(
+    target: store.ObjectStore, folder_uri: refs.Uri, manifest: manifests.Manifest
+) -> refs.ArtifactRef:
+    """Make the artifact visible; returns what lies there afterwards, read back.
+
+    The answer to the write is not believed: a lost answer and a store that ignores conditions
+    both look different from what is there, and what is there is what others will use.
+    """
+    target.put_bytes(layout.manifest(folder_uri), manifest.to_bytes(), if_absent=True)
+    if (present := existing(target, folder_uri)) is None:
+        raise errors.DigestMismatch(
+            f"the manifest of {folder_uri} was written and is not there: the store loses objects"
+        )
+    return present
+
+
+def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names and paths of all files below a folder, sorted; refuses what cannot be published."""
+    found = sorted(folder.rglob("*"))
+    if not found:
+        raise errors.ManifestInvalid(
+            f"{folder.name!r} is empty or missing: there is nothing to publish"
+        )
+    for path in found:
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise errors.NameRefused(f"{name!r} is a link; replace it by the file it points to")
+        if path.is_dir():
+            continue
+        if not path.is_file():
+            raise errors.NameRefused(f"{name!r} is neither a file nor a folder; remove it")
+        names.relative(name)
+        names.refuse_pickle(name)
+        if name in manifests.RESERVED:
+            raise errors.NameRefused(f"{name!r} is a name of the store's own; rename the file")
+        yield name, path
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> list[Result]:
+    """Apply `work` to all items; after the first error nothing new is started."""
+    with futures.ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        running = [pool.submit(work, item) for item in items]
+        futures.wait(running, return_when=futures.FIRST_EXCEPTION)
+        for future in running:
+            future.cancel()
+    failed = (f.exception() for f in running if f.done() and not f.cancelled())
+    if error := next((e for e in failed if e is not None), None):
+        raise error
+    return [future.result() for future in running]
