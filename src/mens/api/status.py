@@ -23,14 +23,17 @@ class Gpu(kube.Model):
 class Resources(kube.Model):
     """What a pod asks for.
 
-    CPU is a request and, rounded down, the number of threads; memory is request and limit, since
-    memory beyond the request is taken back by killing.
+    CPU is a request without a limit, since throttling a thread stalls all that wait for it; memory
+    is request and limit, since memory beyond the request is taken back by killing.
     """
 
     cpu: kube.Quantity
     """Processors."""
     memory: kube.Quantity
     """Memory."""
+    threads: Annotated[int, pydantic.Field(ge=1, le=1024)] | None = None
+    """Threads to compute with; by default the processors asked for, rounded down, at least 1. Say
+    more where the node is yours alone and its last processor would otherwise idle."""
     gpu: Gpu | None = None
     """Accelerators; none by default, everything also runs on processors."""
     scratch: kube.Quantity = "20Gi"
