@@ -55,7 +55,7 @@ class MemoryStore:
     def head(self, uri: refs.Uri) -> store.ObjectInfo | None:
         """See `store.ObjectStore`."""
         with self._lock:
-            data = self._bucket(uri).get(uri.key)
+            data = self._objects.get(uri.bucket, {}).get(uri.key)
         return None if data is None else store.ObjectInfo(uri, len(data))
 
     def list(self, folder: refs.Uri) -> Iterator[store.ObjectInfo]:

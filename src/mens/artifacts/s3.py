@@ -125,7 +125,7 @@ class S3Store:
         """See `store.ObjectStore`; a connection that breaks is taken up where it broke."""
         done, broken, etag = 0, 0, ""
         while True:
-            # The ETag is no proof of the bytes; it only keeps two objects from being glued together.
+            # The ETag proves no bytes; it only keeps two objects from being glued together.
             rest: dict[str, Any] = {"Range": f"bytes={done}-", "IfMatch": etag} if done else {}
             try:
                 with self._converted(uri):

@@ -61,7 +61,7 @@ class ObjectStore(Protocol):
         ...
 
     def head(self, uri: refs.Uri) -> ObjectInfo | None:
-        """What the store says about an object; None if there is none."""
+        """What the store says about an object; None if there is none, or no such bucket."""
         ...
 
     def list(self, folder: refs.Uri) -> Iterator[ObjectInfo]:
