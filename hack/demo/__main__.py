@@ -1,0 +1,36 @@
+"""Command line: `python -m hack.demo up|model`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hack.demo import kubectl
+
+
+def main() -> int:
+    """Run the demo, or only make its base model ready."""
+    parser = argparse.ArgumentParser(prog="python -m hack.demo", description=__doc__)
+    words = {"up": "the whole job", "model": "only convert the base model into the cache"}
+    choices = ", ".join(f"{word}: {says}" for word, says in words.items())
+    parser.add_argument("command", choices=list(words), help=choices)
+    command = parser.parse_args().command
+    if command == "model":
+        from hack.demo import model  # noqa: PLC0415  # imports torch, which `up` may not need
+
+        sys.stdout.write(f"{model.folder()}\n")
+        return 0
+    from hack.demo import job  # noqa: PLC0415  # needs the environment, --help does not
+
+    try:
+        job.run()
+    except kubectl.DemoError as error:
+        sys.stderr.write(f"\nthe demo failed: {error}\n")
+        sys.stderr.write("The cluster stays up: `make cluster-shell CLUSTER_NAME=demo`, then\n")
+        sys.stderr.write("`kubectl get mens,pods,events -A`. `make demo-down` ends it.\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

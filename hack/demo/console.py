@@ -1,0 +1,77 @@
+"""What a person sees while the demo works: headings, one live line, durations of the last time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+
+from hack.setup import running
+
+PLAIN_SECONDS = 10.0
+"""Time between two plain lines where there is no terminal."""
+
+
+def say(text: str = "") -> None:
+    """Print one line for a person."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Line:
+    """One line that changes on a terminal, and a plain line now and then in a log."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.began = self.last = time.monotonic()
+        self.shown = ""
+
+    def update(self, text: str) -> None:
+        """Show what is happening."""
+        now = time.monotonic()
+        line = f"    {self.title} {now - self.began:4.0f} s  {text}"
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns
+            sys.stdout.write(f"\r\x1b[2K{line[: width - 1]}")
+            sys.stdout.flush()
+        elif now - self.last >= PLAIN_SECONDS:
+            self.last = now
+            say(line)
+
+    def end(self) -> None:
+        """Clear the live line."""
+        if sys.stdout.isatty():
+            sys.stdout.write("\r\x1b[2K")
+            sys.stdout.flush()
+
+
+class Stages:
+    """Seconds of each stage, and how long it took the last time."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.path = running.cache() / "demo-durations.json"
+        try:
+            self.before: dict[str, float] = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            self.before = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str, says: str) -> Iterator[None]:
+        """Announce, run and time one stage; a stage may come in several parts."""
+        last = self.before.get(name)
+        hint = f" (last time {last:.0f} s)" if last else ""
+        say(f"==> {says}{hint}")
+        began = time.monotonic()
+        yield
+        seconds = time.monotonic() - began
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
+        say(f"    {seconds:.1f} s")
+
+    def keep(self) -> None:
+        """Remember the durations for the next run."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps({**self.before, **self.seconds}))

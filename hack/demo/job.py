@@ -1,0 +1,174 @@
+"""The demo, step by step: what a user of the platform does, from nothing to an answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from hack import cluster, images
+from hack.demo import asking, console, kubectl, model, questions, report, sources
+from hack.setup import environment
+from mens.artifacts import manifests, reading, refs, s3
+from mens.cli import importing
+
+CLUSTER = "demo"
+"""Name of the embedded cluster."""
+SYSTEM = "mens-system"
+"""Namespace of the operator."""
+NAMESPACE = "demo"
+"""Namespace of the three resources."""
+RELEASE = "mens"
+"""Name of the Helm release."""
+NAME = "describe-python"
+"""Name of all three resources in examples/01-quickstart."""
+BASE = "smollm2-135m-instruct"
+"""Name under which the base is imported and asked for."""
+SECRET = "mens-s3"  # a name, not a secret
+"""The Secret with storage credentials that jobs use."""
+QUESTIONS = 8
+"""Held-out questions that are asked of each model."""
+EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
+
+
+def run() -> None:
+    """Do it all; the last line printed is one line of JSON."""
+    began = float(os.environ.get("MENS_STARTED") or time.time())
+    stages = console.Stages()
+    stages.seconds["setup"] = round(time.time() - began, 1)
+    with stages.stage("cluster", "Start a real Kubernetes"):
+        running = cluster.up(CLUSTER)
+        kube = kubectl.Kubectl(running.kubeconfig, running.kubectl, running.helm)
+    with stages.stage("images", "Build images, or find them in the cache"):
+        references = images.ensure(running)
+    with stages.stage("install", "Install the operator with Helm"):
+        _install(kube, references)
+    with _store(kube) as target:
+        with stages.stage("upload", "Import the base model and upload the sources"):
+            _upload(target)
+        with stages.stage("corpus", "MensCorpus: sources become a dataset"):
+            kube("-n", NAMESPACE, "apply", "-f", str(EXAMPLES))
+            corpus = _wait(kube, "menscorpus", "Succeeded", 300)
+        with stages.stage("train", "MensTrainRun: base model + corpus become an adapter"):
+            trained = _wait(kube, "menstrainrun", "Succeeded", 1200)
+        with stages.stage("serve", "MensServe: base and adapter behind one endpoint"):
+            served = _wait(kube, "mensserve", "Ready", 600)
+        with stages.stage("ask", "Ask both the same held-out questions"):
+            asked = questions.choose(_held_out(target, corpus), QUESTIONS)
+            with kube.forward(NAMESPACE, f"service/{NAME}", 8000) as address:
+                answers = asking.ask(address, (BASE, NAME), asked)
+        details = _details(target, trained)
+    stages.keep()
+    stages.seconds["total"] = round(time.time() - began, 1)
+    facts = report.Facts(
+        corpus,
+        trained,
+        served,
+        details,
+        answers,
+        stages.seconds,
+        str(running.kubeconfig),
+        NAMESPACE,
+    )
+    console.say("\n" + report.text(facts) + "\n")
+    console.say(kube("get", "mens", "-A"))
+    _require(facts)
+    console.say(report.line(facts))
+
+
+def _require(facts: report.Facts) -> None:
+    """A demo that only looks right is worse than none: the adapter must have learnt the task."""
+    loss = facts.run["status"]["heldOutLoss"]
+    if float(loss["after"]) >= float(loss["before"]):
+        raise kubectl.DemoError(f"the held-out loss did not fall: {loss}")
+    base, adapter = (questions.right(given) for given in facts.answers.values())
+    if adapter <= base:
+        raise kubectl.DemoError(f"the adapter answers {adapter} questions, the base {base}")
+
+
+def _install(kube: kubectl.Kubectl, references: dict[str, str]) -> None:
+    chart = environment.ROOT / "charts" / "mens-operator"
+    values = environment.ROOT / "hack" / "demo" / "values.yaml"
+    words = ["upgrade", "--install", RELEASE, str(chart), "-n", SYSTEM, "--create-namespace"]
+    words += ["-f", str(values), "--wait", "--timeout", "180s"]
+    for name, reference in references.items():
+        words += ["--set", f"images.{name}={reference}"]
+    kube.helm(*words)
+    kube.apply(
+        NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    )
+    found = kube.get(SYSTEM, "secret", SECRET)
+    if found is None:
+        raise kubectl.DemoError(f"the chart made no Secret {SECRET} in {SYSTEM}")
+    # Jobs run in the users' namespace, so the credentials must be there too.
+    copy = {"name": SECRET}
+    kube.apply(
+        NAMESPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": copy, "data": found["data"]}
+    )
+
+
+class _store:  # noqa: N801  # a context manager used as a function
+    """The object store inside the cluster, reached through a forwarded port."""
+
+    def __init__(self, kube: kubectl.Kubectl) -> None:
+        self.kube = kube
+
+    def __enter__(self) -> s3.S3Store:
+        found = self.kube.get(SYSTEM, "secret", SECRET) or {}
+        keys = {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+        self.forward = self.kube.forward(SYSTEM, "service/mens-dev-store", 8333)
+        address = self.forward.__enter__()
+        return s3.from_env({**keys, "MENS_S3_ENDPOINT": f"http://{address}"})
+
+    def __exit__(self, *exc: object) -> None:
+        self.forward.__exit__(None, None, None)
+
+
+def _upload(target: s3.S3Store) -> None:
+    folder = model.folder()
+    uri = refs.Uri.parse(f"s3://mens/models/{BASE}")
+    importing.import_model(target, folder, uri)
+    library = list(sources.standard_library())
+    docs = list(sources.documentation())
+    for name, files in (("stdlib", library), ("mens-docs", docs)):
+        count = sources.upload(target, refs.Uri.parse(f"s3://mens/sources/{name}"), files)
+        console.say(f"    {name}: {count} files")
+
+
+def _wait(kube: kubectl.Kubectl, kind: str, condition: str, seconds: float) -> dict[str, Any]:
+    return kube.wait((NAMESPACE, kind, NAME), condition, seconds=seconds, show=_progress)
+
+
+def _progress(found: dict[str, Any]) -> str:
+    progress = found.get("status", {}).get("progress")
+    if not progress:
+        return ""
+    parts = [progress["stage"]]
+    if progress.get("totalSteps"):
+        parts.append(f"{progress.get('step', 0)}/{progress['totalSteps']}")
+    parts += [f"loss {progress['lossEma']}"] if progress.get("lossEma") else []
+    parts += [f"{progress['etaSeconds']} s left"] if progress.get("etaSeconds") else []
+    return " ".join(parts)
+
+
+def _artifact(found: dict[str, Any]) -> refs.ArtifactRef:
+    artifact = found["status"]["artifact"]
+    return refs.ArtifactRef.model_validate({key: artifact[key] for key in ("uri", "digest")})
+
+
+def _held_out(target: s3.S3Store, corpus: dict[str, Any]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as scratch:
+        reading.fetch(target, _artifact(corpus), Path(scratch), only=["validation.jsonl.zst"])
+        with zstandard.open(Path(scratch) / "validation.jsonl.zst", "rt") as lines:
+            return [json.loads(line) for line in lines]
+
+
+def _details(target: s3.S3Store, trained: dict[str, Any]) -> dict[str, Any]:
+    manifest, _ = manifests.read(target, _artifact(trained))
+    return dict(manifest.details)

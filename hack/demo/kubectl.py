@@ -1,0 +1,116 @@
+"""What the demo asks of kubectl and helm: what any user would type, with deadlines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hack.demo import console
+
+
+class DemoError(RuntimeError):
+    """A command or a resource did not come to its good end; the message says what to look at."""
+
+
+class Kubectl:
+    """kubectl and helm against one cluster."""
+
+    def __init__(self, kubeconfig: Path, kubectl: Path, helm: Path) -> None:
+        self.kubeconfig = kubeconfig
+        self.kubectl_path = kubectl
+        self.helm_path = helm
+
+    def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl; its standard output. DemoError with its last words where it fails."""
+        return self._run([str(self.kubectl_path), *words], stdin, check)
+
+    def helm(self, *words: str) -> str:
+        """Run helm."""
+        return self._run([str(self.helm_path), *words], None, True)
+
+    def _run(self, command: Sequence[str], stdin: str | None, check: bool) -> str:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, env=self._env(), check=False
+        )
+        if check and done.returncode != 0:
+            raise DemoError(f"{' '.join(command)}\n{done.stderr.strip()[-2000:]}")
+        return done.stdout
+
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def get(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+        """One object, or None where it does not exist."""
+        words = ("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found")
+        text = self(*words)
+        found: dict[str, Any] | None = json.loads(text) if text.strip() else None
+        return found
+
+    def apply(self, namespace: str, *documents: Mapping[str, Any]) -> None:
+        """Apply objects given as JSON."""
+        text = "\n---\n".join(json.dumps(document) for document in documents)
+        self("-n", namespace, "apply", "-f", "-", stdin=text)
+
+    def wait(
+        self,
+        what: tuple[str, str, str],
+        condition: str,
+        *,
+        seconds: float,
+        show: Callable[[dict[str, Any]], str],
+    ) -> dict[str, Any]:
+        """Wait until a condition of the current generation is True, showing how it goes.
+
+        `Succeeded=False` ends the waiting at once: it is final. `Ready=False` is only not yet.
+        """
+        namespace, kind, name = what
+        deadline = time.monotonic() + seconds
+        line = console.Line(f"{kind}/{name}")
+        while True:
+            found = self.get(namespace, kind, name) or {}
+            state = condition_of(found, condition)
+            if state.get("status") == "True":
+                line.end()
+                return found
+            said = f"{state.get('reason', 'Pending')}: {state.get('message', '')}"
+            if state.get("status") == "False" and condition == "Succeeded":
+                raise DemoError(f"{kind}/{name} ended with {said}")
+            if time.monotonic() > deadline:
+                raise DemoError(f"{kind}/{name} is not {condition} after {seconds:.0f} s: {said}")
+            line.update(show(found) or said)
+            time.sleep(0.5)
+
+    @contextlib.contextmanager
+    def forward(self, namespace: str, target: str, port: int) -> Iterator[str]:
+        """`kubectl port-forward` to a free local port; yields `127.0.0.1:<port>`."""
+        command = [str(self.kubectl_path), "-n", namespace, "port-forward", target, f":{port}"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._env()
+        )
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if found is None:
+                process.terminate()
+                said = process.stderr.read() if process.stderr else ""
+                raise DemoError(f"port-forward to {target} failed: {said.strip()}")
+            yield f"127.0.0.1:{found.group(1)}"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def condition_of(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A condition that answers to the current spec; empty where there is none yet."""
+    generation = found.get("metadata", {}).get("generation", 0)
+    for one in found.get("status", {}).get("conditions", []):
+        if one["type"] == kind and one.get("observedGeneration", 0) >= generation:
+            return dict(one)
+    return {}

@@ -1,0 +1,53 @@
+"""Real input for the corpus: the standard library of this Python, and this project's own docs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from hack.setup import environment
+from mens.artifacts import digests, refs, store
+
+LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
+"""Folders of the standard library that are tests, programs or not part of it."""
+LICENSE_NAMES = ("LICENSE.txt", "LICENSE", "copyright")
+"""Where an installation keeps the text of Python's licence; Debian calls it copyright."""
+
+
+def standard_library() -> Iterator[tuple[str, Path]]:
+    """Name below the source's folder and file, in order, with the licence text of Python."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if not LEFT_OUT & set(inside.parts[:-1]):
+            yield inside.as_posix(), path
+    for folder in (root, Path("/usr/share/doc/libpython3.11-minimal")):
+        for name in LICENSE_NAMES:
+            if (folder / name).is_file():
+                yield "LICENSE", folder / name
+                return
+
+
+def documentation() -> Iterator[tuple[str, Path]]:
+    """This project's Markdown and its licence."""
+    root = environment.ROOT
+    for path in [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]:
+        yield path.relative_to(root).as_posix(), path
+    yield "LICENSE", root / "LICENSE"
+
+
+def upload(target: store.ObjectStore, folder: refs.Uri, files: list[tuple[str, Path]]) -> int:
+    """Put files below a folder, those that are there with the same size left alone; the count."""
+    there = {str(info.uri): info.size for info in target.list(folder)}
+
+    def put(item: tuple[str, Path]) -> None:
+        name, path = item
+        uri = folder.join(name)
+        if there.get(str(uri)) != path.stat().st_size:
+            target.put_file(uri, path, digests.Digest.of_file(path))
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, files))
+    return len(files)

@@ -1,0 +1,33 @@
+"""The examples that users copy are valid, by the same models that make the CRDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mens.api import corpus, kube, serve, trainrun
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = {
+    "MensCorpus": corpus.MensCorpusSpec,
+    "MensTrainRun": trainrun.MensTrainRunSpec,
+    "MensServe": serve.MensServeSpec,
+}
+FILES = sorted((ROOT / "examples").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_example_is_valid(path: Path) -> None:
+    """Every resource in an example is read as strictly as the API server reads it."""
+    documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
+    assert documents
+    for document in documents:
+        if document["kind"] in SPECS:
+            kube.parse(SPECS[document["kind"]], document["spec"])
+
+
+def test_there_are_examples() -> None:
+    """An empty folder must not pass as tested."""
+    assert len(FILES) >= 3
