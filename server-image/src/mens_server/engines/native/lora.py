@@ -1,0 +1,228 @@
+"""Many LoRA adapters over one base, mixed token by token in one step.
+
+For a linear layer with weight W and resident adapters 1…n the wrapper computes
+
+    y = W x + B_all ((A_all x) ⊙ m)
+
+where A_all stacks all A_i, B_all all s_i·B_i, and m, per token, is 1 on the ranks of the token's
+adapter and 0 elsewhere (s_i = alpha/r, or alpha/√r for rsLoRA). One mask serves every layer, since
+an adapter has the same span of ranks everywhere; a layer that it does not touch holds zeros. Only
+the ranks between the first and the last adapter of a step are computed. The base exists once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import torch as safetensors_torch
+from torch import nn
+
+from mens.api import reasons
+from mens_server import checks
+
+MAX_RANK: Final = 256
+"""Largest rank of an adapter; beyond it a full fine-tune is the better artifact."""
+
+_KEY: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight$")
+
+
+@dataclass
+class Mix:
+    """Which ranks count for which token of the current step; read by every wrapped layer."""
+
+    mask: torch.Tensor | None = None
+    """(T, high - low), or None when every token wants all of these ranks."""
+    low: int = 0
+    """First rank that is computed."""
+    high: int = 0
+    """Last rank plus 1; equal to `low` when no token wants an adapter."""
+
+
+class MixedLinear(nn.Module):
+    """A linear layer and the adapters on it."""
+
+    def __init__(self, base: nn.Linear, mix: Mix) -> None:
+        super().__init__()
+        self.base = base
+        self._mix = mix
+        weight = base.weight
+        self.register_buffer("down", weight.new_zeros(0, base.in_features))
+        self.register_buffer("up", weight.new_zeros(0, base.out_features))
+
+    down: torch.Tensor
+    """A_all: (ranks, in)."""
+    up: torch.Tensor
+    """B_all transposed and scaled: (ranks, out)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The base's result plus that of each token's adapter."""
+        y: torch.Tensor = self.base(x)
+        mix = self._mix
+        if mix.low == mix.high:
+            return y
+        span = slice(mix.low, mix.high)
+        inner = nn.functional.linear(x, self.down[span])
+        if mix.mask is not None:
+            inner = inner * mix.mask
+        return y + inner @ self.up[span]
+
+    def append(self, down: torch.Tensor, up: torch.Tensor) -> None:
+        """Add ranks behind those that are there."""
+        self.down = torch.cat([self.down, down.to(self.down.dtype)])
+        self.up = torch.cat([self.up, up.to(self.up.dtype)])
+
+    def pad(self, ranks: int) -> None:
+        """Fill up with zeros to this number of ranks."""
+        missing = ranks - self.down.shape[0]
+        if missing > 0:
+            self.append(
+                self.down.new_zeros(missing, self.down.shape[1]),
+                self.up.new_zeros(missing, self.up.shape[1]),
+            )
+
+
+@dataclass(frozen=True)
+class Layers:
+    """An adapter's tensors by the module they belong to."""
+
+    rank: int
+    """Largest rank among the modules."""
+    downs: dict[str, torch.Tensor]
+    """A: (r, in)."""
+    ups: dict[str, torch.Tensor]
+    """s·B transposed: (r, out)."""
+
+
+def read(folder: Path, model: nn.Module) -> Layers:
+    """Read a PEFT folder and check that every tensor fits a linear layer of the model."""
+    config = checks.check_adapter(folder)
+    path = folder / "adapter_model.safetensors"
+    if not path.exists():
+        raise _invalid("adapter_model.safetensors is missing.")
+    parts: dict[str, dict[str, torch.Tensor]] = {"A": {}, "B": {}}
+    for name, tensor in safetensors_torch.load_file(path).items():
+        match = _KEY.match(name)
+        if match is None:
+            raise _invalid(f"The tensor {name!r} is not part of a LoRA on a linear layer.")
+        parts[match["part"]][match["module"]] = tensor
+    if parts["A"].keys() != parts["B"].keys() or not parts["A"]:
+        raise _invalid("Its A and B matrices do not belong to the same layers.")
+    modules = dict(model.named_modules())
+    ups = {}
+    for name, down in parts["A"].items():
+        up = parts["B"][name]
+        _check_shapes(name, modules.get(name), down, up)
+        rank, alpha = _rank_and_alpha(config, name)
+        if rank != down.shape[0]:
+            raise _invalid(f"{name} has rank {down.shape[0]}, its configuration says {rank}.")
+        scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+        ups[name] = up.T.float() * scale
+    rank = max(down.shape[0] for down in parts["A"].values())
+    return Layers(rank=rank, downs=parts["A"], ups=ups)
+
+
+@dataclass
+class Bank:
+    """The adapters that are resident in a model."""
+
+    model: nn.Module
+    """Its linear layers are wrapped when the first adapter needs it."""
+    mix: Mix = field(default_factory=Mix)
+    """What the wrapped layers read."""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Ranks of each adapter, by digest."""
+    ranks: int = 0
+    """Ranks of all adapters together."""
+    _wrapped: dict[str, MixedLinear] = field(default_factory=dict)
+
+    def add(self, digest: str, layers: Layers) -> None:
+        """Make an adapter resident; to be called between steps."""
+        if digest in self.spans:
+            return
+        total = self.ranks + layers.rank
+        for name in layers.downs.keys() - self._wrapped.keys():
+            self._wrapped[name] = _wrap(self.model, name, self.mix)
+        for name, module in self._wrapped.items():
+            module.pad(self.ranks)
+            if name in layers.downs:
+                module.append(layers.downs[name], layers.ups[name])
+            module.pad(total)
+        self.spans[digest] = (self.ranks, total)
+        self.ranks = total
+
+    def choose(self, adapters: Sequence[tuple[str | None, int]], dtype: torch.dtype) -> None:
+        """Set the mix for a row of tokens: (digest or None, number of tokens), in order."""
+        wanted = {digest for digest, _ in adapters if digest is not None}
+        if not wanted:
+            self.mix.low = self.mix.high = 0
+            self.mix.mask = None
+            return
+        low = min(self.spans[digest][0] for digest in wanted)
+        high = max(self.spans[digest][1] for digest in wanted)
+        self.mix.low, self.mix.high = low, high
+        self.mix.mask = None
+        if len(wanted) == 1 and all(digest is not None for digest, _ in adapters):
+            return
+        mask = torch.zeros(sum(count for _, count in adapters), high - low, dtype=dtype)
+        first = 0
+        for digest, count in adapters:
+            if digest is not None:
+                start, stop = self.spans[digest]
+                mask[first : first + count, start - low : stop - low] = 1
+            first += count
+        self.mix.mask = mask
+
+
+def _wrap(model: nn.Module, name: str, mix: Mix) -> MixedLinear:
+    parent, _, leaf = name.rpartition(".")
+    holder = model.get_submodule(parent)
+    base = getattr(holder, leaf)
+    wrapped = MixedLinear(base, mix)
+    setattr(holder, leaf, wrapped)
+    return wrapped
+
+
+def _check_shapes(
+    name: str, module: nn.Module | None, down: torch.Tensor, up: torch.Tensor
+) -> None:
+    linear = module.base if isinstance(module, MixedLinear) else module
+    if not isinstance(linear, nn.Linear):
+        raise _invalid(f"The base has no linear layer {name!r}.")
+    fits = (
+        down.ndim == up.ndim == 2
+        and down.shape[0] == up.shape[1]
+        and 1 <= down.shape[0] <= MAX_RANK
+        and down.shape[1] == linear.in_features
+        and up.shape[0] == linear.out_features
+    )
+    if not fits:
+        raise _invalid(
+            f"{name}: A {tuple(down.shape)} and B {tuple(up.shape)} do not fit a layer of "
+            f"{linear.in_features} to {linear.out_features} (largest rank: {MAX_RANK})."
+        )
+
+
+def _rank_and_alpha(config: dict[str, Any], name: str) -> tuple[int, float]:
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    for pattern, value in (config.get("rank_pattern") or {}).items():
+        rank = value if _matches(pattern, name) else rank
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        alpha = value if _matches(pattern, name) else alpha
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
+        raise _invalid("adapter_config.json has no usable r and lora_alpha.")
+    return rank, float(alpha)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    # Plain suffixes only: PEFT would run the pattern as a regular expression of the artifact.
+    return name == pattern or name.endswith(f".{pattern}")
+
+
+def _invalid(message: str) -> checks.Refused:
+    return checks.Refused(reasons.ADAPTER_INVALID, f"{message} Train or publish it again.")

@@ -1,0 +1,194 @@
+"""Runs the steps of a Hugging Face model; owned by the engine's thread."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mens.api import reasons
+from mens_server import checks
+from mens_server.engines import ports, scheduling
+from mens_server.engines.native import attention, choosing, lora, sampling, tokenizing
+
+_log = logging.getLogger(__name__)
+
+
+class NativeRunner:
+    """A base model, its adapters and its key-value slots."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: ports.Tokenizer,
+        *,
+        stop_tokens: frozenset[int],
+        slots: int,
+        max_context: int,
+        threads: int,
+    ) -> None:
+        config = model.config
+        self._model = model
+        self._tokenizer = tokenizer
+        self._stop_tokens = stop_tokens
+        self._slots = slots
+        self._context = min(max_context, _longest(config))
+        self._threads = threads
+        self._threads_set = False
+        self._dtype: torch.dtype = model.dtype
+        self._bank = lora.Bank(model)
+        self._sampler = sampling.Sampler()
+        self._cache = attention.SlotCache(
+            layers=config.num_hidden_layers,
+            slots=slots,
+            context=self._context,
+            heads=config.num_key_value_heads,
+            size=getattr(config, "head_dim", None)
+            or config.hidden_size // config.num_attention_heads,
+            dtype=self._dtype,
+        )
+
+    @property
+    def tokenizer(self) -> ports.Tokenizer:
+        """Tokenizer of the base."""
+        return self._tokenizer
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        return self._stop_tokens
+
+    @property
+    def max_context(self) -> int:
+        """Positions that a slot holds."""
+        return self._context
+
+    @property
+    def slots(self) -> int:
+        """Requests that can be computed together."""
+        return self._slots
+
+    def step(self, segments: Sequence[scheduling.Segment]) -> list[int]:
+        """Compute the segments and draw a token for each that samples, in the given order."""
+        for segment in segments:
+            if segment.start == 0:
+                self._sampler.begin(segment.slot, segment.ticket.request.sampling)
+        asking = [segment for segment in segments if segment.sample]
+        try:
+            logits = self.logits(segments)
+            return self._sampler.draw(
+                logits,
+                [segment.slot for segment in asking],
+                [segment.ticket.request.sampling for segment in asking],
+            )
+        except Exception:
+            self._cache.clear([segment.slot for segment in segments])
+            raise
+
+    @torch.inference_mode()
+    def logits(self, segments: Sequence[scheduling.Segment]) -> torch.Tensor:
+        """Logits (N, vocabulary) of the N segments that sample, in the given order."""
+        self._use_threads()
+        row, step = attention.arrange(segments, self._dtype)
+        self._bank.choose(
+            [(segment.ticket.request.adapter, len(segment.tokens)) for segment in row], self._dtype
+        )
+        tokens = [token for segment in row for token in segment.tokens]
+        positions = [
+            segment.start + offset for segment in row for offset in range(len(segment.tokens))
+        ]
+        last, end = {}, 0
+        for segment in row:
+            end += len(segment.tokens)
+            last[segment.slot] = end - 1
+        keep = [last[segment.slot] for segment in segments if segment.sample]
+        result = self._model(
+            input_ids=torch.tensor([tokens]),
+            position_ids=torch.tensor([positions]),
+            use_cache=False,
+            logits_to_keep=torch.tensor(keep, dtype=torch.long),
+            mens_step=step,
+            mens_cache=self._cache,
+        ).logits[0]
+        assert isinstance(result, torch.Tensor)
+        return result
+
+    def load_adapter(self, adapter: ports.AdapterFiles) -> None:
+        """Make an adapter usable in the next step."""
+        self._bank.add(adapter.digest, lora.read(adapter.folder, self._model))
+        _log.info("adapter %s is resident (%d ranks in all)", adapter.digest, self._bank.ranks)
+
+    def _use_threads(self) -> None:
+        # The number of OpenMP threads belongs to the thread that calls, so it is set here.
+        if not self._threads_set:
+            torch.set_num_threads(self._threads)
+            self._threads_set = True
+
+
+def load(
+    folder: Path,
+    *,
+    slots: int,
+    max_context: int,
+    threads: int,
+    dtype: torch.dtype | None = None,
+) -> NativeRunner:
+    """Load a checked model folder; None measures which dtype is fastest.
+
+    Raises:
+        checks.Refused: The folder is not a model that this server can load.
+    """
+    import transformers  # noqa: PLC0415  # seconds of import; HTTP answers meanwhile
+
+    settings = checks.check_base(folder)
+    torch.set_num_threads(threads)
+    transformers.AttentionInterface.register(attention.IMPLEMENTATION, attention.attend)
+    (architecture,) = settings["architectures"]
+    model_class = getattr(transformers, architecture)
+    config = model_class.config_class(**settings)
+    chosen = dtype or choosing.choose_dtype(config.hidden_size, config.intermediate_size)
+    try:
+        model = model_class.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=chosen,
+            attn_implementation=attention.IMPLEMENTATION,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        tokenizer = tokenizing.FolderTokenizer(folder)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise checks.Refused(
+            reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
+        ) from error
+    model.eval().requires_grad_(False)
+    return NativeRunner(
+        model,
+        tokenizer,
+        stop_tokens=stop_tokens(folder, settings, tokenizer.stop_token),
+        slots=slots,
+        max_context=max_context,
+        threads=threads,
+    )
+
+
+def stop_tokens(folder: Path, settings: dict[str, Any], own: int | None) -> frozenset[int]:
+    """Every id that the base names as an end: generation config, config and tokenizer."""
+    path = folder / "generation_config.json"
+    generation = json.loads(path.read_bytes()) if path.exists() else {}
+    found = {own} if own is not None else set()
+    for value in (generation.get("eos_token_id"), settings.get("eos_token_id")):
+        found.update(value if isinstance(value, list) else [] if value is None else [value])
+    return frozenset(int(token) for token in found)
+
+
+def _longest(config: Any) -> int:
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True):
+        # Within the window, windowed attention and full attention are the same.
+        return min(config.max_position_embeddings, int(window))
+    return int(config.max_position_embeddings)

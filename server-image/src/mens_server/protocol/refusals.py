@@ -1,0 +1,124 @@
+"""Why a request is not answered: one class per cause, with the HTTP status and the OpenAI code."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not a defect
+    """A request that is not answered, and what to tell its sender."""
+
+    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str] = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_seconds: int | None = None
+
+    def to_openai(self) -> dict[str, Any]:
+        """Error body in OpenAI's shape."""
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return {"error": error}
+
+    def to_ollama(self) -> dict[str, Any]:
+        """Error body in Ollama's shape."""
+        return {"error": self.message}
+
+
+class InvalidRequest(Refusal):
+    """The body is not what the route takes."""
+
+
+class UnsupportedParameter(Refusal):
+    """The body asks for something that this server does not do; never ignored silently."""
+
+    code = "unsupported_parameter"
+
+
+class ContextTooLong(Refusal):
+    """Prompt and answer do not fit into the context."""
+
+    code = "context_length_exceeded"
+
+
+class ModelNotFound(Refusal):
+    """No base or adapter has this name; the base never answers in its place."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class RouteNotFound(Refusal):
+    """The path does not exist."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class NotImplementedHere(Refusal):
+    """The route exists at others; this server says so instead of pretending."""
+
+    status = 501
+    code = "not_implemented"
+
+
+class BodyTooLarge(Refusal):
+    """The body is larger than the limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class QueueFull(Refusal):
+    """As many requests wait as may wait."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(Refusal):
+    """Not ready yet, or draining."""
+
+    status = 503
+    kind = "server_error"
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(Refusal):
+    """The answer took longer than the limit."""
+
+    status = 504
+    kind = "server_error"
+    code = "deadline_exceeded"
+
+
+class EngineFailed(Refusal):
+    """A defect of ours."""
+
+    status = 500
+    kind = "server_error"
+    code = "internal_error"

@@ -1,0 +1,102 @@
+"""Our attention, cache and adapters compute what Hugging Face and PEFT compute, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+
+from mens_server.engines import ports, scheduling
+from mens_server.engines.native import running
+from mens_server.protocol import generation
+from tests.unit.server import tiny
+
+GREEDY = generation.Sampling(temperature=0)
+
+
+@dataclass
+class Case:
+    """A base with three adapters, loaded both ways."""
+
+    runner: running.NativeRunner
+    oracle: PeftModel
+
+    def expected(self, adapter: str | None, tokens: list[int]) -> torch.Tensor:
+        """The oracle's logits after these tokens."""
+        with torch.inference_mode():
+            if adapter is None:
+                with self.oracle.disable_adapter():
+                    return self.oracle(torch.tensor([tokens])).logits[0, -1]
+            self.oracle.set_adapter(adapter)
+            return self.oracle(torch.tensor([tokens])).logits[0, -1]
+
+
+@pytest.fixture(scope="module", params=[tiny.llama, tiny.qwen3])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    make: Callable[[Path], Path] = request.param
+    folder = tmp_path_factory.mktemp("oracle")
+    base = make(folder / "base")
+    adapters = {
+        "a": tiny.adapter(base, folder / "a", seed=11),
+        "b": tiny.adapter(base, folder / "b", seed=12, r=8, lora_alpha=8, use_rslora=True),
+        "c": tiny.adapter(
+            base,
+            folder / "c",
+            seed=13,
+            target_modules=["q_proj", "v_proj"],
+            rank_pattern={"q_proj": 2},
+            alpha_pattern={"q_proj": 3},
+        ),
+    }
+    runner = running.load(base, slots=6, max_context=128, threads=2, dtype=torch.float32)
+    for name, path in adapters.items():
+        runner.load_adapter(ports.AdapterFiles(name, path))
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    oracle = PeftModel.from_pretrained(model, adapters["a"], adapter_name="a")
+    for name in ("b", "c"):
+        oracle.load_adapter(adapters[name], adapter_name=name)
+    oracle.eval()
+    return Case(runner, oracle)
+
+
+def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> None:
+    """Base and three adapters in one batch; requests join, leave and are chunked in the middle."""
+    generator = torch.Generator().manual_seed(5)
+    plan = [(None, 5, 0), ("a", 9, 0), ("b", 3, 2), ("c", 40, 3), (None, 1, 4), ("a", 21, 6)]
+    schedule = scheduling.Schedule(
+        slots=4, max_queue=9, max_context=128, stop_tokens=frozenset(), token_budget=16
+    )
+    checked = 0
+    for now in range(60):
+        for adapter, length, joins in plan:
+            if joins == now:
+                prompt = tuple(torch.randint(0, 250, (length,), generator=generator).tolist())
+                request = generation.Generation(prompt, 6 + length % 4, adapter, GREEDY)
+                schedule.add(scheduling.Ticket(request=request, deliver=print))
+        segments = schedule.plan()
+        if not segments:
+            continue
+        asking = [segment for segment in segments if segment.sample]
+        ours = case.runner.logits(segments)
+        theirs = [case.expected(s.ticket.request.adapter, s.ticket.tokens) for s in asking]
+        for mine, reference in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, reference, atol=2e-4, rtol=1e-4)
+            assert mine.argmax() == reference.argmax()
+            checked += 1
+        list(schedule.apply(segments, [int(row.argmax()) for row in ours]))
+    assert not schedule.busy
+    assert checked == sum(6 + length % 4 for _, length, _ in plan)
+
+
+def test_adapters_change_the_answer(case: Case) -> None:
+    """The oracle test would prove nothing if all of them answered alike."""
+    tokens = [5, 6, 7, 8]
+    answers = [case.expected(name, tokens) for name in (None, "a", "b", "c")]
+    for index, one in enumerate(answers):
+        for other in answers[index + 1 :]:
+            assert (one - other).abs().max() > 0.05
