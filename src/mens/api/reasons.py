@@ -116,6 +116,8 @@ DIGEST_MISMATCH: Final = "DigestMismatch"
 """Bytes in the store are not those that the manifest or the reference names."""
 MANIFEST_INVALID: Final = "ManifestInvalid"
 """A manifest is not valid: wrong schema, unknown field or unsafe file name."""
+NAME_REFUSED: Final = "NameRefused"
+"""A file name in an artifact could leave its folder, or cannot be a key."""
 
 # -- serving -----------------------------------------------------------------------------------
 SERVING: Final = "Serving"
