@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import tempfile
@@ -13,25 +12,19 @@ from typing import Any
 import zstandard
 
 from hack import cluster, images
-from hack.demo import asking, console, kubectl, model, questions, report, sources
+from hack.demo import asking, console, kubectl, model, platform, questions, report, sources
 from hack.setup import environment
 from mens.artifacts import manifests, reading, refs, s3
 from mens.cli import importing
 
 CLUSTER = "demo"
 """Name of the embedded cluster."""
-SYSTEM = "mens-system"
-"""Namespace of the operator."""
 NAMESPACE = "demo"
 """Namespace of the three resources."""
-RELEASE = "mens"
-"""Name of the Helm release."""
 NAME = "describe-python"
 """Name of all three resources in examples/01-quickstart."""
 BASE = "smollm2-135m-instruct"
 """Name under which the base is imported and asked for."""
-SECRET = "mens-s3"  # a name, not a secret
-"""The Secret with storage credentials that jobs use."""
 QUESTIONS = 8
 """Held-out questions that are asked of each model."""
 EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
@@ -48,8 +41,9 @@ def run() -> None:
     with stages.stage("images", "Build images, or find them in the cache"):
         references = images.ensure(running)
     with stages.stage("install", "Install the operator with Helm"):
-        _install(kube, references)
-    with _store(kube) as target:
+        platform.install(kube, references)
+        platform.add_namespace(kube, NAMESPACE)
+    with platform.store(kube) as target:
         with stages.stage("upload", "Import the base model and upload the sources"):
             _upload(target)
         with stages.stage("corpus", "MensCorpus: sources become a dataset"):
@@ -90,44 +84,6 @@ def _require(facts: report.Facts) -> None:
     base, adapter = (questions.right(given) for given in facts.answers.values())
     if adapter <= base:
         raise kubectl.DemoError(f"the adapter answers {adapter} questions, the base {base}")
-
-
-def _install(kube: kubectl.Kubectl, references: dict[str, str]) -> None:
-    chart = environment.ROOT / "charts" / "mens-operator"
-    values = environment.ROOT / "hack" / "demo" / "values.yaml"
-    words = ["upgrade", "--install", RELEASE, str(chart), "-n", SYSTEM, "--create-namespace"]
-    words += ["-f", str(values), "--wait", "--timeout", "180s"]
-    for name, reference in references.items():
-        words += ["--set", f"images.{name}={reference}"]
-    kube.helm(*words)
-    kube.apply(
-        NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    )
-    found = kube.get(SYSTEM, "secret", SECRET)
-    if found is None:
-        raise kubectl.DemoError(f"the chart made no Secret {SECRET} in {SYSTEM}")
-    # Jobs run in the users' namespace, so the credentials must be there too.
-    copy = {"name": SECRET}
-    kube.apply(
-        NAMESPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": copy, "data": found["data"]}
-    )
-
-
-class _store:  # noqa: N801  # a context manager used as a function
-    """The object store inside the cluster, reached through a forwarded port."""
-
-    def __init__(self, kube: kubectl.Kubectl) -> None:
-        self.kube = kube
-
-    def __enter__(self) -> s3.S3Store:
-        found = self.kube.get(SYSTEM, "secret", SECRET) or {}
-        keys = {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
-        self.forward = self.kube.forward(SYSTEM, "service/mens-dev-store", 8333)
-        address = self.forward.__enter__()
-        return s3.from_env({**keys, "MENS_S3_ENDPOINT": f"http://{address}"})
-
-    def __exit__(self, *exc: object) -> None:
-        self.forward.__exit__(None, None, None)
 
 
 def _upload(target: s3.S3Store) -> None:

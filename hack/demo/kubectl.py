@@ -53,10 +53,10 @@ class Kubectl:
         found: dict[str, Any] | None = json.loads(text) if text.strip() else None
         return found
 
-    def apply(self, namespace: str, *documents: Mapping[str, Any]) -> None:
-        """Apply objects given as JSON."""
+    def apply(self, *documents: Mapping[str, Any]) -> None:
+        """Apply objects given as JSON; their namespace stands in their metadata."""
         text = "\n---\n".join(json.dumps(document) for document in documents)
-        self("-n", namespace, "apply", "-f", "-", stdin=text)
+        self("apply", "-f", "-", stdin=text)
 
     def wait(
         self,

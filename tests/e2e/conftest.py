@@ -1,0 +1,80 @@
+"""One cluster with the platform installed, for all end-to-end tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hack import images
+from hack.demo import kubectl, platform
+from mens.artifacts import refs, s3
+from mens.cli import importing
+from tests.support import models
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def kube(node_cluster: Any) -> kubectl.Kubectl:
+    """kubectl on a cluster where the platform is installed from the chart."""
+    found = kubectl.Kubectl(node_cluster.kubeconfig, node_cluster.kubectl, node_cluster.helm)
+    platform.install(found, images.ensure(node_cluster))
+    return found
+
+
+@pytest.fixture(scope="session")
+def target(kube: kubectl.Kubectl) -> Iterator[s3.S3Store]:
+    """The store inside the cluster."""
+    with platform.store(kube) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def base(target: s3.S3Store, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random model with a licence, imported as a base."""
+    return import_tiny(target, tmp_path_factory.mktemp("base"), "tiny", seed=1)
+
+
+def import_tiny(target: s3.S3Store, folder: Path, name: str, *, seed: int) -> str:
+    """Make a tiny random model and import it; its URI."""
+    models.tiny(folder, seed=seed)
+    (folder / "LICENSE").write_text((ROOT / "LICENSE").read_text())
+    uri = refs.Uri.parse(f"s3://mens/models/{name}")
+    importing.import_model(target, folder, uri)
+    return str(uri)
+
+
+@pytest.fixture
+def space(kube: kubectl.Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, deleted afterwards."""
+    name = f"t{abs(hash(request.node.name)) % 10**6}-{int(time.time()) % 10**5}"
+    platform.add_namespace(kube, name)
+    yield name
+    kube("delete", "namespace", name, "--wait=false")
+
+
+Wait = Callable[[str, str, str, str], dict[str, Any]]
+
+
+@pytest.fixture
+def wait_for(kube: kubectl.Kubectl, space: str) -> Wait:
+    """Wait until a condition of a resource has a reason; the whole resource."""
+
+    def wait(kind: str, name: str, condition: str, reason: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 150
+        found: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            found = kube.get(space, kind, name) or {}
+            if kubectl.condition_of(found, condition).get("reason") == reason:
+                return found
+            time.sleep(0.5)
+        raise AssertionError(
+            f"{kind}/{name}: {condition} never got the reason {reason}; "
+            f"conditions: {found.get('status', {}).get('conditions')}"
+        )
+
+    return wait
