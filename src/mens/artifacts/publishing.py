@@ -8,7 +8,7 @@ back.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Final, TypeVar
@@ -68,9 +68,32 @@ def publish(
     Returns:
         Reference to what now lies there: ours, or the manifest that was there first.
     """
+    return publish_files(
+        target,
+        folder_uri,
+        dict(local_files(folder)),
+        draft,
+        threads=threads,
+        progress=progress,
+        trust_present=trust_present,
+    )
+
+
+def publish_files(
+    target: store.ObjectStore,
+    folder_uri: refs.Uri,
+    paths: Mapping[str, Path],
+    draft: manifests.Manifest,
+    *,
+    threads: int = THREADS,
+    progress: Progress | None = None,
+    trust_present: bool = True,
+) -> refs.ArtifactRef:
+    """Publish files from anywhere, by the name that each has in the artifact; see `publish`."""
     if (present := existing(target, folder_uri)) is not None:
         return present
-    paths = dict(local_files(folder))
+    for name in paths:
+        checked(name)
     meter = Meter(sum(path.stat().st_size for path in paths.values()), progress)
 
     def upload(item: tuple[str, Path]) -> manifests.File:
@@ -154,11 +177,16 @@ def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         if not path.is_file():
             raise errors.NameRefused(f"{name!r} is neither a file nor a folder; remove it")
-        names.relative(name)
-        names.refuse_pickle(name)
-        if name in manifests.RESERVED:
-            raise errors.NameRefused(f"{name!r} is a name of the store's own; rename the file")
-        yield name, path
+        yield checked(name), path
+
+
+def checked(name: str) -> str:
+    """Return a name that a file of an artifact may have, or raise the error that fits."""
+    names.relative(name)
+    names.refuse_pickle(name)
+    if name in manifests.RESERVED:
+        raise errors.NameRefused(f"{name!r} is a name of the store's own; rename the file")
+    return name
 
 
 def in_parallel(

@@ -1,0 +1,9 @@
+"""`python -m mens.cli` is `mens`."""
+
+from __future__ import annotations
+
+import sys
+
+from mens.cli import main
+
+sys.exit(main.main())

@@ -1,0 +1,123 @@
+"""`mens model import`: a Hugging Face folder becomes a Model artifact, with its licence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mens.artifacts import errors, manifests, publishing, refs
+from mens.cli import folders, output
+from mens.provenance import licences, obligations
+
+
+class LicenseUnknownError(errors.StoreError):
+    """The licence has to be found, or its being unknown to be accepted on purpose."""
+
+    reason = licences.LICENSE_UNKNOWN
+
+
+def register(commands: Any) -> None:
+    """Add the sub-commands."""
+    parser = commands.add_parser("model", help="import a base model")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = actions.add_parser(
+        "import",
+        help="publish a Hugging Face folder as a base model",
+        parents=[output.json_option()],
+        description=(
+            "Publish a folder in Hugging Face layout (config.json, tokenizer, *.safetensors) as "
+            "a Model artifact. Pickle files are refused by name. The licence file is captured "
+            "as it is, and its text decides which licence it is. Repeating the command is safe."
+        ),
+    )
+    add.add_argument("folder", type=Path, help="folder of the model on this machine")
+    add.add_argument("uri", help="folder of the artifact: s3://bucket/models/<name>/<version>")
+    add.add_argument("--family", required=True, help="family of the model, such as smollm2")
+    add.add_argument("--model-id", required=True, help="its name where it was published")
+    add.add_argument("--revision", required=True, help="its commit or version there")
+    add.add_argument(
+        "--license-file", required=True, type=Path, help="the original licence text of the model"
+    )
+    add.add_argument(
+        "--license", metavar="SPDX", help="declared licence; default: what its README.md declares"
+    )
+    add.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="import even if the licence is unknown; nothing will train on it or serve it",
+    )
+    add.set_defaults(run=_import)
+
+
+def draft(
+    folder: Path,
+    *,
+    upstream: manifests.Upstream,
+    license_text: bytes,
+    declared: str | None = None,
+    allow_unknown: bool = False,
+) -> manifests.Manifest:
+    """All facts about a model folder but its files; `LicenseUnknownError` unless allowed."""
+    declared = declared or folders.declared_license(folder)
+    conclusion = licences.conclude(declared, licences.identify(license_text))
+    if not conclusion.known and not allow_unknown:
+        raise LicenseUnknownError(
+            f"the licence of {upstream.model_id} is unknown: {conclusion.message}. With "
+            "--allow-unknown it is imported all the same, and recorded as Unknown"
+        )
+    return manifests.Manifest(
+        kind=manifests.Kind.MODEL,
+        name=upstream.model_id,
+        upstream=upstream,
+        compliance=obligations.of(conclusion, [license_text]),
+        details=folders.details(folder),
+        producer=manifests.Producer(image="local", versions={"mens": output.version()}),
+    )
+
+
+def _import(args: argparse.Namespace) -> int:
+    uri = refs.Uri.parse(args.uri)
+    paths = dict(folders.model_files(args.folder))
+    try:
+        license_text = args.license_file.read_bytes()
+    except OSError as e:
+        raise output.wrong(
+            f"the licence file cannot be read: {e.strerror}; correct --license-file"
+        ) from e
+    upstream = manifests.Upstream(
+        family=args.family, model_id=args.model_id, revision=args.revision
+    )
+    manifest = draft(
+        args.folder,
+        upstream=upstream,
+        license_text=license_text,
+        declared=args.license,
+        allow_unknown=args.allow_unknown,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        for held in manifest.compliance.licenses:
+            captured = Path(scratch, Path(held.path).name)
+            captured.write_bytes(license_text)
+            paths[held.path] = captured
+        progress = output.Progress("import", shown=not args.json)
+        target = args.open_store()
+        ref = publishing.publish_files(target, uri, paths, manifest, progress=progress)
+    published, _ = manifests.read(target, ref)
+    _tell(args, ref, published)
+    return 0
+
+
+def _tell(args: argparse.Namespace, ref: refs.ArtifactRef, manifest: manifests.Manifest) -> None:
+    said = manifest.compliance
+    if args.json:
+        content = json.loads(said.model_dump_json(by_alias=True))
+        facts = {"uri": str(ref.uri), "digest": ref.digest, "sizeBytes": manifest.size_bytes}
+        output.answer(facts | {"compliance": content})
+        return
+    output.text(f"{manifest.name} is {ref.uri}")
+    output.text(f"  digest   {ref.digest}")
+    output.text(f"  licence  {said.license_expression} ({said.license_class})")
+    output.text(f"  files    {len(manifest.files)}, {output.size(manifest.size_bytes)}")
