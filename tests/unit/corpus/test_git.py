@@ -1,0 +1,134 @@
+"""Git sources: pinned to a commit, fetched over file and http, without history or credentials."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from wsgiref import simple_server
+
+import pytest
+from dulwich import porcelain, repo, server, web
+
+from mens.api import jobs, reasons
+from mens_corpus import errors
+from mens_corpus.reading import git, trees
+
+FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository with two commits, a tag on the first and a branch on the second."""
+
+    path: Path
+    first: str
+    second: str
+    url: str = ""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """On disk, reachable by file://."""
+    path = tmp_path / "origin"
+    path.mkdir()
+    porcelain.init(str(path))
+    first = _commit(path, FIRST)
+    porcelain.tag_create(str(path), b"v1", author=b"a <a@b>", message=b"one", annotated=True)
+    (path / "link.py").symlink_to("a.py")
+    second = _commit(path, SECOND)
+    porcelain.branch_create(str(path), b"topic")
+    return Repository(path, first, second, f"file://{path}")
+
+
+def _commit(path: Path, files: dict[str, bytes]) -> str:
+    for name, data in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(data)
+    names = [
+        str(item) for item in path.rglob("*") if ".git" not in item.parts and not item.is_dir()
+    ]
+    porcelain.add(str(path), names)
+    return porcelain.commit(str(path), b"change", author=b"a <a@b>", committer=b"a <a@b>").decode()
+
+
+@pytest.fixture
+def served(repository: Repository) -> Iterator[Repository]:
+    """The same over http on the loopback interface."""
+    origin = repo.Repo(str(repository.path))
+    application = web.make_wsgi_chain(server.DictBackend({"/origin.git": origin}))
+    http = simple_server.make_server(
+        "127.0.0.1",
+        0,
+        application,
+        handler_class=web.WSGIRequestHandlerLogger,
+        server_class=web.WSGIServerLogger,
+    )
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{http.server_port}/origin.git"
+        yield Repository(repository.path, repository.first, repository.second, url)
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+        origin.close()
+
+
+def content(tree: trees.Tree) -> dict[str, bytes | None]:
+    return {entry.path: tree.read(entry) for entry in tree.entries()}
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+@pytest.mark.parametrize("which", ["first", "second", "v1", "topic", "refs/heads/topic", "HEAD"])
+def test_a_revision_is_resolved_to_its_commit(
+    request: pytest.FixtureRequest, tmp_path: Path, scheme: str, which: str
+) -> None:
+    """Commit, annotated tag, branch, full name: the commit is recorded, links are left out."""
+    origin: Repository = request.getfixturevalue("served" if scheme == "http" else "repository")
+    revision = getattr(origin, which, which)
+    old = which in {"first", "v1"}
+    with contextlib.closing(git.CommitTree(origin.url, revision, tmp_path / "into")) as tree:
+        assert tree.commit == (origin.first if old else origin.second)
+        assert content(tree) == (FIRST if old else SECOND)
+        assert tree.uri == f"git+{origin.url}@{tree.commit}"
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+@pytest.mark.parametrize("revision", ["missing", "0" * 40, "abc123"])
+def test_a_revision_that_does_not_exist_is_a_missing_source(
+    request: pytest.FixtureRequest, tmp_path: Path, scheme: str, revision: str
+) -> None:
+    """SourceNotFound, with the revision in the message."""
+    origin: Repository = request.getfixturevalue("served" if scheme == "http" else "repository")
+    with pytest.raises(errors.SourceMissing, match=revision) as caught:
+        git.CommitTree(origin.url, revision, tmp_path / "into")
+    assert caught.value.reason == reasons.SOURCE_NOT_FOUND
+
+
+def test_a_repository_that_does_not_exist_is_a_missing_source(
+    served: Repository, tmp_path: Path
+) -> None:
+    """Over file and over http."""
+    for number, url in enumerate([f"file://{tmp_path}/nothing", served.url + "x"]):
+        with pytest.raises(errors.SourceMissing) as caught:
+            git.CommitTree(url, "main", tmp_path / f"into{number}")
+        assert caught.value.exit_code is jobs.ExitCode.INPUT_WRONG
+
+
+def test_a_server_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
+    """Nobody listens on port 1: the network's fault, tried again soon."""
+    with pytest.raises(errors.Trouble) as caught:
+        git.CommitTree("http://127.0.0.1:1/x.git", "main", tmp_path / "into")
+    assert caught.value.reason == reasons.STORAGE_UNREACHABLE
+
+
+@pytest.mark.parametrize("url", ["ssh://host/x", "git://host/x", "http://u:secret@host/x"])
+def test_other_schemes_and_credentials_are_refused(url: str, tmp_path: Path) -> None:
+    """And the message does not repeat the password."""
+    with pytest.raises(errors.InputWrong) as caught:
+        git.CommitTree(url, "main", tmp_path / "into")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,25 @@
+"""`python -m mens_corpus`: without arguments the job of MENS_JOB, with arguments `mens corpus`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mens_corpus import command, running
+
+
+def main() -> int:
+    """Choose between the job and the command line."""
+    running.configure_logging()
+    if len(sys.argv) == 1:
+        return running.main()
+    parser = argparse.ArgumentParser(
+        prog="python -m mens_corpus",
+        description="Without arguments: build the corpus that MENS_JOB describes.",
+    )
+    command.add_commands(parser)
+    return command.run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

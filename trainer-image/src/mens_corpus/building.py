@@ -1,0 +1,189 @@
+"""The whole build: sources to a folder that can be published, with all facts for its manifest.
+
+collect each source -> decide over all rows -> write -> check the accounting -> draft
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from mens.api import corpus, reasons
+from mens.artifacts import digests, manifests
+from mens.provenance import licences
+from mens_corpus import (
+    accounting,
+    collecting,
+    complying,
+    deciding,
+    errors,
+    fingerprinting,
+    licensing,
+    quarantining,
+    spooling,
+    writing,
+)
+from mens_corpus.reading import trees
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished folder and the facts about it."""
+
+    folder: Path
+    """Holds exactly the files of the artifact, without its manifest."""
+    draft: manifests.Manifest
+    """All facts but the files."""
+    fingerprint: digests.Digest
+    ledger: accounting.Ledger
+    train: int
+    validation: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a build needs from outside.
+
+    Args:
+        open_tree: Opens a source; raises SourceMissing where there is none.
+        table: Licence identities and classes.
+        scratch: Empty folder for temporary files and the result.
+        producer: Recorded in the manifest.
+        report: Told how far the build is.
+    """
+
+    open_tree: Callable[[corpus.Source], trees.Tree]
+    table: licences.Table
+    scratch: Path
+    producer: str
+    report: collecting.Report
+
+
+def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built:
+    """Build a corpus into `around.scratch / "artifact"`.
+
+    Raises:
+        InputWrong: If a source does not exist, or no row is left.
+        Trouble: If the network or the store fails.
+        UnbalancedError: If candidates were lost: a defect.
+    """
+    folder = around.scratch / "artifact"
+    folder.mkdir(parents=True)
+    ledger = accounting.Ledger([source.name for source in spec.sources])
+    quarantine = quarantining.Quarantine(around.scratch / "quarantine.jsonl")
+    with spooling.Spool(around.scratch / "rows.jsonl") as spool:
+        collector = collecting.Collector(
+            spec, around.table, ledger, spool, quarantine, around.report
+        )
+        collected = _collected(spec, collector, around)
+        around.report("Deciding", 0, 0, sum(len(item.rows) for item in collected))
+        spooled = [row for item in collected for row in item.rows]
+        decision = deciding.decide(spec, spooled, ledger)
+        ledger.check()
+        _require_rows(spec, decision, ledger)
+        around.report("Writing", 0, 0, len(decision.train) + len(decision.validation))
+        for stem in (deciding.TRAIN, deciding.VALIDATION):
+            lines = spool.lines(getattr(decision, stem))
+            writing.write_lines(folder / f"{stem}.jsonl.zst", lines)
+    quarantine.write(folder)
+    return _built(name, spec, around, folder, _Parts(collected, decision, ledger))
+
+
+def _collected(
+    spec: corpus.MensCorpusSpec, collector: collecting.Collector, around: Surroundings
+) -> list[collecting.Collected]:
+    found: list[collecting.Collected] = []
+    for order, source in enumerate(spec.sources):
+        try:
+            with contextlib.closing(around.open_tree(source)) as tree:
+                found.append(collector.collect(order, source, tree))
+        except errors.SourceMissing as e:
+            if not source.optional:
+                raise errors.SourceMissing(e.reason, f"source {source.name}: {e}") from e
+            log.warning("optional source %s is left out: %s", source.name, e)
+            collector.ledger[source.name].skipped = e.reason
+    return found
+
+
+def _require_rows(
+    spec: corpus.MensCorpusSpec, decision: deciding.Decision, ledger: accounting.Ledger
+) -> None:
+    """Raise unless there are rows to train on and, where they are wanted, held-out ones."""
+    if not decision.train:
+        raise _empty(ledger)
+    if not decision.validation and Decimal(spec.split.validation_fraction) > 0:
+        raise errors.InputWrong(
+            reasons.NO_VALIDATION_ROWS,
+            f"all {len(decision.train)} rows come from one document, so none can be held out; add "
+            'documents, or set split.validationFraction to "0"',
+        )
+
+
+def _empty(ledger: accounting.Ledger) -> errors.InputWrong:
+    """Return the error for a corpus without rows: a licence is to blame before anything else."""
+    quarantined = accounting.Fate.QUARANTINED
+    unknown = ledger.total(quarantined, reasons.LICENSE_UNKNOWN)
+    forbidden = ledger.total(quarantined, reasons.LICENSE_NOT_ALLOWED)
+    if unknown:
+        return errors.InputWrong(
+            reasons.LICENSE_UNKNOWN,
+            f"no row is left: the licence of {unknown} rows is unknown; declare it in the source's "
+            "license field, or add its licence file",
+        )
+    if forbidden:
+        return errors.InputWrong(
+            reasons.LICENSE_NOT_ALLOWED,
+            f"no row is left: the licence class of {forbidden} rows is not allowed; choose other "
+            "sources, or extend licensePolicy.allowClasses",
+        )
+    counts = ", ".join(
+        f"{fate.value} {ledger.total(fate)}" for fate in accounting.Fate if ledger.total(fate)
+    )
+    return errors.InputWrong(
+        reasons.EMPTY_CORPUS,
+        f"no row is left ({counts or 'no source was read'}); correct sources, include or extract",
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    collected: Sequence[collecting.Collected]
+    decision: deciding.Decision
+    ledger: accounting.Ledger
+
+
+def _built(
+    name: str,
+    spec: corpus.MensCorpusSpec,
+    around: Surroundings,
+    folder: Path,
+    parts: _Parts,
+) -> Built:
+    """Write NOTICE and licences, and draft the manifest."""
+    sources = [(item.source.name, item.uri, str(item.digest)) for item in parts.collected]
+    table = licensing.identity(around.table)
+    fingerprint = fingerprinting.fingerprint(spec, sources, table)
+    train, validation = parts.decision.train, parts.decision.validation
+    facts = complying.comply(name, parts.collected, (*train, *validation), folder)
+    draft = manifests.Manifest(
+        kind=manifests.Kind.CORPUS,
+        name=name,
+        inputs=facts.inputs,
+        compliance=facts.compliance,
+        details={
+            "fingerprint": str(fingerprint),
+            "rows": {"train": len(train), "validation": len(validation)},
+            "accounting": parts.ledger.to_object(),
+            "sources": [
+                dict(zip(("name", "uri", "digest"), each, strict=True)) for each in sources
+            ],
+        },
+        producer=manifests.Producer(image=around.producer, versions=fingerprinting.versions()),
+    )
+    return Built(folder, draft, fingerprint, parts.ledger, len(train), len(validation))

@@ -1,0 +1,161 @@
+"""The job of a pod: do what MENS_JOB says, publish, and leave a termination message.
+
+Whatever happens, there is a whole artifact or none: the manifest is written last. Running the same
+job again finds the artifact and is done.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pydantic
+
+from mens.api import jobs, reasons
+from mens.artifacts import errors as store_errors
+from mens.artifacts import publishing, refs, s3, store
+from mens_corpus import accounting, building, complying, errors, progressing
+from mens_corpus.reading import opening
+
+log = logging.getLogger(__name__)
+
+IMAGE_ENV: Final = "MENS_IMAGE"
+"""Name of the image that runs, for the manifest; `local` where it is not set."""
+
+
+def main(
+    environ: Mapping[str, str] = os.environ,
+    open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
+) -> int:
+    """Run the job of the environment and return the exit code of the process."""
+    signal.signal(signal.SIGTERM, _preempt)
+    code, termination = ended(environ, open_store)
+    # What was decided stays decided: only the message is left to be written.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log.info("%s: %s", termination.reason, termination.message)
+    _leave(environ, termination)
+    return int(code)
+
+
+def ended(
+    environ: Mapping[str, str],
+    open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
+) -> tuple[jobs.ExitCode, jobs.Termination]:
+    """Run the job; every way to end becomes an exit code and a reason."""
+    try:
+        ref, message = _run(environ, open_store)
+    except errors.BuildError as e:
+        return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
+    except store_errors.StoreError as e:
+        return _store_trouble(e)
+    except errors.Preempted:
+        message = "the pod was ended before the corpus was published; it starts again"
+        return jobs.ExitCode.PREEMPTED, jobs.Termination(reason=reasons.PREEMPTED, message=message)
+    except Exception as e:  # the border of the process: nothing may leave unnamed
+        log.exception("unexpected error")
+        return jobs.ExitCode.INTERNAL_ERROR, _defect(e)
+    succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
+    return jobs.ExitCode.DONE, succeeded
+
+
+def _run(
+    environ: Mapping[str, str], open_store: Callable[[Mapping[str, str]], store.ObjectStore]
+) -> tuple[refs.ArtifactRef, str]:
+    job = _job(environ)
+    output = refs.Uri.parse(job.output)
+    objects = open_store(environ)
+    present = publishing.existing(objects, output)
+    if present is not None:
+        return present, f"{output} was already published"
+    report = progressing.Progressing(objects, output, time.monotonic)
+    report("Starting", 0, 0, 0)
+    scratch = Path(tempfile.mkdtemp(prefix="corpus-", dir=environ.get(jobs.SCRATCH_ENV)))
+    try:
+        around = building.Surroundings(
+            open_tree=opening.opener(lambda: objects, scratch),
+            table=complying.table(),
+            scratch=scratch,
+            producer=environ.get(IMAGE_ENV) or "local",
+            report=report,
+        )
+        built = building.build(job.resource.name, job.spec, around)
+        log.info("accounting:\n%s", accounting.table(built.ledger.to_object()))
+        report("Publishing", 0, 0, built.train + built.validation)
+        ref = publishing.publish(objects, output, built.folder, built.draft)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return ref, f"{built.train} rows to train on, {built.validation} held out"
+
+
+def _job(environ: Mapping[str, str]) -> jobs.CorpusJob:
+    text = environ.get(jobs.JOB_ENV)
+    if not text:
+        raise errors.InputWrong(
+            reasons.SPEC_INVALID,
+            f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens corpus build",
+        )
+    try:
+        return jobs.CorpusJob.model_validate_json(text)
+    except pydantic.ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise errors.InputWrong(
+            reasons.SPEC_INVALID,
+            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
+        ) from None
+
+
+def _store_trouble(e: store_errors.StoreError) -> tuple[jobs.ExitCode, jobs.Termination]:
+    code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
+    # A refused name is an object's of a source: our own names are always good.
+    refused = isinstance(e, store_errors.NameRefused)
+    reason = reasons.SOURCE_INVALID if refused else e.reason
+    return code, jobs.Termination(reason=reason, message=str(e))
+
+
+def _defect(e: Exception) -> jobs.Termination:
+    """Return the message for a defect: its kind and place, never its text."""
+    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+        message = "the scratch volume is full; raise spec.resources.scratch"
+        return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
+    frames = traceback.extract_tb(e.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    message = f"{type(e).__name__} at {place}; the pod's log has the rest: please report it"
+    return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
+
+
+def _leave(environ: Mapping[str, str], termination: jobs.Termination) -> None:
+    path = environ.get(jobs.TERMINATION_ENV)
+    if not path:
+        return
+    try:
+        Path(path).write_bytes(termination.to_log())
+    except OSError as e:
+        log.warning("the termination message is not written: %s", e)
+
+
+def _preempt(number: int, frame: FrameType | None) -> None:
+    """Obey SIGTERM; a second one must not interrupt the clean-up of the first."""
+    del number, frame
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise errors.Preempted
+
+
+def configure_logging() -> None:
+    """Log one line per record to standard error."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
