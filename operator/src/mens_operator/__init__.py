@@ -1,0 +1,1 @@
+"""The operator: watches the three kinds, plans what should exist, tells the cluster."""

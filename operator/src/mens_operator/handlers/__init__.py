@@ -1,0 +1,1 @@
+"""When we are woken: the only kopf of the project."""

@@ -1,0 +1,1 @@
+"""What should exist now: pure functions from (resource, observed, now) to an Outcome."""

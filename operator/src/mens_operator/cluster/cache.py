@@ -1,0 +1,162 @@
+"""What we last heard of the cluster, trimmed to what plans read.
+
+An event is a hint: older news never overwrite newer ones, what was deleted stays deleted, and a
+complete list removes what vanished while nobody told us (kopf never does: "ghosts").
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from mens_operator.cluster import kinds
+
+UID_LABEL: Final = "mens.vox-lang.org/uid"
+"""Label of every child, also of pods: UID of the resource that it came from."""
+MANAGED_SELECTOR: Final = "app.kubernetes.io/managed-by=mens-operator"
+"""What our own watches follow; server side, so that strangers' pods cost nothing."""
+PAUSE_ANNOTATION: Final = "mens.vox-lang.org/reconcile"
+HASH_ANNOTATION: Final = "mens.vox-lang.org/applied-hash"
+
+_META: Final = (
+    "name",
+    "namespace",
+    "uid",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "labels",
+    "ownerReferences",
+)
+_ANNOTATIONS: Final = (PAUSE_ANNOTATION, HASH_ANNOTATION)
+_GRAVES: Final = 10_000
+"""How many deleted UIDs are remembered; an answer or event comes late by seconds, not hours."""
+
+
+class Cache:
+    """The objects of all watched kinds; `on_change` hears of each difference."""
+
+    def __init__(self, on_change: Callable[[kinds.Key, kinds.Object], None]) -> None:
+        self._on_change = on_change
+        self._objects: dict[kinds.Key, kinds.Object] = {}
+        self._children: dict[str, set[kinds.Key]] = defaultdict(set)
+        self._graves: OrderedDict[str, None] = OrderedDict()
+        self._lists: set[tuple[kinds.Kind, str | None]] = set()
+
+    def get(self, key: kinds.Key) -> kinds.Object | None:
+        """Return the object as last heard of."""
+        return self._objects.get(key)
+
+    def of_kind(self, kind: kinds.Kind, namespace: str | None = None) -> list[kinds.Object]:
+        """Return all objects of a kind."""
+        return [
+            obj
+            for key, obj in self._objects.items()
+            if key.kind == kind and namespace in (None, key.namespace)
+        ]
+
+    def children(self, uid: str) -> list[kinds.Object]:
+        """Return the objects that carry the UID of a resource in their label, sorted."""
+        return [self._objects[key] for key in sorted(self._children.get(uid, ()))]
+
+    def is_complete(self, wanted: Iterable[tuple[kinds.Kind, str | None]]) -> bool:
+        """Whether each of these lists has been read to its end once."""
+        return self._lists.issuperset(wanted)
+
+    def put(self, obj: kinds.Object) -> bool:
+        """Take a newer state of an object; False for old news and for what was deleted."""
+        key = kinds.key_of(obj)
+        if obj["metadata"].get("uid") in self._graves:
+            return False
+        old = self._objects.get(key)
+        if old is not None and kinds.version_of(old) >= kinds.version_of(obj):
+            return False
+        trimmed = trim(key.kind, obj)
+        if old is not None and _uid_label(old) != _uid_label(trimmed):
+            self._unlink(key, old)
+        self._objects[key] = trimmed
+        if _uid_label(trimmed):
+            self._children[_uid_label(trimmed)].add(key)
+        if old is None or not _same(old, trimmed):
+            self._on_change(key, trimmed)
+        return True
+
+    def drop(self, key: kinds.Key, *, uid: str | None = None) -> None:
+        """Forget an object, unless it is meanwhile another one than `uid`."""
+        old = self._objects.get(key)
+        if uid:
+            self._bury(uid)
+        if old is None or (uid is not None and old["metadata"]["uid"] != uid):
+            return
+        self._bury(old["metadata"]["uid"])
+        del self._objects[key]
+        self._unlink(key, old)
+        self._on_change(key, old)
+
+    def replace(
+        self,
+        kind: kinds.Kind,
+        namespace: str | None,
+        objects: Iterable[kinds.Object],
+        version: str,
+    ) -> None:
+        """Take a complete list: what is not in it and not newer than it has vanished."""
+        named = set()
+        for obj in objects:
+            named.add(kinds.key_of(obj))
+            self.put(obj)
+        for key, obj in list(self._objects.items()):
+            if key.kind != kind or namespace not in (None, key.namespace) or key in named:
+                continue
+            if kinds.version_of(obj) <= int(version):
+                self.drop(key)
+        self._lists.add((kind, namespace))
+
+    def _bury(self, uid: str) -> None:
+        self._graves[uid] = None
+        while len(self._graves) > _GRAVES:
+            self._graves.popitem(last=False)
+
+    def _unlink(self, key: kinds.Key, old: kinds.Object) -> None:
+        keys = self._children.get(_uid_label(old))
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._children[_uid_label(old)]
+
+
+def trim(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
+    """Keep what plans read; managedFields and pod specs are most of an object's bytes."""
+    source = obj["metadata"]
+    meta = {name: source[name] for name in _META if name in source}
+    notes = source.get("annotations") or {}
+    kept = {name: notes[name] for name in _ANNOTATIONS if name in notes}
+    if kept:
+        meta["annotations"] = kept
+    out: dict[str, Any] = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
+    if kind in kinds.RESOURCES:
+        out["spec"] = obj.get("spec") or {}
+    elif kind in (kinds.JOB, kinds.DEPLOYMENT):
+        spec = obj.get("spec") or {}
+        out["spec"] = {name: spec[name] for name in ("suspend", "replicas") if name in spec}
+    elif kind == kinds.POD:
+        out["spec"] = {}
+    if "status" in obj:
+        out["status"] = obj["status"]
+    return out
+
+
+def _uid_label(obj: kinds.Object) -> str:
+    return str((obj["metadata"].get("labels") or {}).get(UID_LABEL, ""))
+
+
+def _same(old: kinds.Object, new: kinds.Object) -> bool:
+    """Whether nothing but the resourceVersion differs."""
+    return _versionless(old) == _versionless(new)
+
+
+def _versionless(obj: kinds.Object) -> Mapping[str, Any]:
+    meta = {name: value for name, value in obj["metadata"].items() if name != "resourceVersion"}
+    return {**obj, "metadata": meta}

@@ -1,0 +1,127 @@
+"""One queue of keys: each key is worked on once at a time, at its earliest deadline.
+
+Waking a key that waits moves it forward; waking one that is being worked on runs it once more
+afterwards. Failures wait longer each time. That is all a level-triggered operator needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from mens_operator.cluster import kinds
+
+Work: TypeAlias = Callable[[kinds.Key], Awaitable[float | None]]
+"""Reconciles a key and returns the seconds until it wants to be called again, None for never."""
+
+_BACKOFF: Final = (0.5, 60.0)
+"""First and longest pause after a failed reconcile, in seconds."""
+
+
+class WorkQueue:
+    """Keys with deadlines."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due: dict[kinds.Key, float] = {}
+        self._heap: list[tuple[float, int, kinds.Key]] = []
+        self._order = itertools.count()
+        self._active: set[kinds.Key] = set()
+        self._failures: dict[kinds.Key, int] = {}
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def active(self) -> int:
+        """How many keys are being worked on."""
+        return len(self._active)
+
+    def next_due(self) -> float | None:
+        """Return when the next key is due, on the queue's clock."""
+        return min(self._due.values(), default=None)
+
+    def wake(self, key: kinds.Key, after: float = 0.0) -> None:
+        """Ask for work on a key; an earlier wish stays."""
+        due = self._clock() + after
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._news.set()
+
+    def forget(self, key: kinds.Key) -> None:
+        """Drop what is known of a key that exists no more."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    async def run(self, work: Work, width: int = 10) -> None:
+        """Work on due keys, `width` at a time, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(self._worker(work))
+
+    async def drain(self, work: Work, *, until: float) -> int:
+        """Work on what is due up to a moment, one after the other; return how many (for tests)."""
+        done = 0
+        while (key := self._pop(until)) is not None:
+            await self._one(key, work)
+            done += 1
+        return done
+
+    async def _worker(self, work: Work) -> None:
+        while True:
+            key = self._pop(self._clock())
+            if key is None:
+                await self._wait()
+                continue
+            await self._one(key, work)
+
+    async def _one(self, key: kinds.Key, work: Work) -> None:
+        self._active.add(key)
+        try:
+            again = await work(key)
+        except Exception:  # `work` logs; whatever it was, the key is tried again
+            count = self._failures.get(key, 0)
+            self._failures[key] = count + 1
+            again = min(_BACKOFF[0] * 2.0**count, _BACKOFF[1])
+        else:
+            self._failures.pop(key, None)
+        finally:
+            self._active.discard(key)
+            self._news.set()
+        if again is not None:
+            self.wake(key, again)
+
+    def _pop(self, now: float) -> kinds.Key | None:
+        """Take the first key that is due and not being worked on."""
+        put_back = []
+        found = None
+        while self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            due, _, key = entry
+            if self._due.get(key) != due:
+                continue  # A later wish replaced this entry.
+            if key in self._active:
+                put_back.append(entry)
+                continue
+            del self._due[key]
+            found = key
+            break
+        for entry in put_back:
+            heapq.heappush(self._heap, entry)
+        return found
+
+    async def _wait(self) -> None:
+        """Sleep until the next deadline or the next news."""
+        waiting = [due for key, due in self._due.items() if key not in self._active]
+        pause = max(min(waiting) - self._clock(), 0.001) if waiting else None
+        self._news.clear()
+        try:
+            await asyncio.wait_for(self._news.wait(), pause)
+        except TimeoutError:
+            return

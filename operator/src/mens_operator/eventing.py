@@ -1,0 +1,91 @@
+"""Events for people: few, deduplicated, rate limited, and never a reason to fail."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from mens_operator.cluster import errors, kinds, lease
+from mens_operator.manifests import names
+from mens_operator.plans import outcomes
+
+_LOG = logging.getLogger(__name__)
+_BURST: Final = 20
+_PER_SECOND: Final = 1.0
+"""Under a mass start most normal events are dropped: the conditions tell the same."""
+_REPEAT_SECONDS: Final = 300.0
+_REMEMBERED: Final = 2000
+_NOTE_LIMIT: Final = 1024
+"""The API server refuses longer notes."""
+
+
+class Recorder:
+    """Writes events.k8s.io/v1 events."""
+
+    def __init__(
+        self,
+        cluster: lease.Fenced,
+        identity: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._identity = identity
+        self._clock = clock
+        self._now = now
+        self._tokens = float(_BURST)
+        self._refilled = clock()
+        self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    async def tell(self, about: kinds.Object, note: outcomes.Note) -> None:
+        """Write an event unless it was just told or too many were."""
+        uid = about["metadata"]["uid"]
+        known = (uid, note.reason, note.message)
+        last = self._told.get(known)
+        if last is not None and self._clock() - last < _REPEAT_SECONDS:
+            return
+        if not self._allowed():
+            return
+        self._told[known] = self._clock()
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        try:
+            await self._cluster.create(self._event(about, note))
+        except errors.ClusterError as error:
+            _LOG.info("event %s not written: %s", note.reason, error)
+
+    def _allowed(self) -> bool:
+        now = self._clock()
+        self._tokens = min(_BURST, self._tokens + (now - self._refilled) * _PER_SECOND)
+        self._refilled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _event(self, about: kinds.Object, note: outcomes.Note) -> dict[str, Any]:
+        meta, stamp = about["metadata"], self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        tail = names.key(meta["uid"], note.reason, note.message, stamp)
+        return {
+            "apiVersion": kinds.EVENT.api_version,
+            "kind": kinds.EVENT.name,
+            "metadata": {"namespace": meta["namespace"], "name": f"{meta['name'][:240]}.{tail}"},
+            "eventTime": stamp,
+            "type": "Warning" if note.warning else "Normal",
+            "reason": note.reason,
+            "note": note.message.encode()[:_NOTE_LIMIT].decode(errors="ignore"),
+            "action": "Reconcile",
+            "reportingController": "mens.vox-lang.org/operator",
+            "reportingInstance": self._identity[:128] or "mens-operator",
+            "regarding": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "namespace": meta["namespace"],
+                "name": meta["name"],
+                "uid": meta["uid"],
+            },
+        }

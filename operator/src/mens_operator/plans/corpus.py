@@ -1,0 +1,114 @@
+"""MensCorpus: one Job that builds the corpus, tried until it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import pydantic
+
+from mens.api import conditions, corpus, jobs, reasons
+from mens.artifacts import layout, refs
+from mens_operator.manifests import batch, names, platform
+from mens_operator.plans import facts, outcomes, running
+
+_BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
+"""Fields of the spec that no output depends on; `resources` change how, not what, but a pod that
+cannot be scheduled is waiting for just that change."""
+
+
+def plan(
+    resource: corpus.MensCorpus,
+    observed: outcomes.Observed,
+    *,
+    now: datetime,
+    installation: platform.Platform,
+    policy: outcomes.Policy,
+) -> outcomes.Outcome:
+    """Decide what should exist for a MensCorpus."""
+    key = names.key(resource.metadata.uid, resource.spec.model_dump(mode="json", exclude=_BESIDE))
+    course = running.Course(_terms(resource, key, installation), observed, now=now, policy=policy)
+    last = names.parse_job(resource.status.job_name)
+    if course.is_over(same_inputs=last is not None and last[0] == key):
+        return course.over()
+    if resource.spec.suspend:
+        return course.suspended()
+    job = course.live()
+    if job is not None:
+        return course.follow(job)
+    return course.start(key, lambda attempt: _job(resource, attempt, installation))
+
+
+def _terms(
+    resource: corpus.MensCorpus, key: str, installation: platform.Platform
+) -> running.Terms[corpus.MensCorpusStatus]:
+    return running.Terms(
+        kind=resource.kind,
+        types=conditions.CORPUS,
+        inputs_type=conditions.SOURCES_READY,
+        metadata=resource.metadata,
+        spec_key=key,
+        status=resource.status,
+        retry_limit=resource.spec.retry.limit,
+        ttl_seconds=resource.spec.ttl_seconds_after_finished,
+        bucket=installation.bucket,
+        output=lambda key: _output(resource, key, installation),
+        cleared={
+            conditions.SOURCES_READY: (reasons.SOURCES_READY, "All sources could be read."),
+            conditions.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
+        },
+        shrink=lambda _status: None,
+        result=_result,
+        progress_proves_inputs=False,
+        next_step=f"Train on it: spec.corpusRef.name: {resource.metadata.name}.",
+    )
+
+
+def _output(resource: corpus.MensCorpus, key: str, installation: platform.Platform) -> str:
+    return str(layout.corpus(refs.Uri.parse(installation.bucket), resource.metadata.uid, key))
+
+
+def _job(
+    resource: corpus.MensCorpus, attempt: batch.Attempt, installation: platform.Platform
+) -> Mapping[str, Any]:
+    meta = resource.metadata
+    return batch.job(
+        installation=installation,
+        kind=resource.kind,
+        metadata=meta,
+        image=installation.images.corpus,
+        module="mens_corpus",
+        work=jobs.CorpusJob(
+            resource=jobs.Resource(
+                namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
+            ),
+            spec=resource.spec,
+            output=_output(resource, attempt.key, installation),
+        ),
+        resources=resource.spec.resources,
+        attempt=attempt,
+        deadline_seconds=resource.spec.active_deadline_seconds,
+    )
+
+
+def _result(found: facts.Artifact) -> Mapping[str, Any]:
+    """Read the corpus's figures from its manifest; figures of an unknown shape are left out."""
+    details = found.manifest.details
+    fingerprint = details.get("fingerprint")
+    rows = details.get("rows")
+    accounting = details.get("accounting")
+    counts = {
+        **(accounting if isinstance(accounting, dict) else {}),
+        **(rows if isinstance(rows, dict) else {}),
+    }
+    try:
+        counted = corpus.RowCounts.model_validate(
+            {name: value for name, value in counts.items() if isinstance(value, int)}
+        )
+    except pydantic.ValidationError:
+        counted = None
+    return {
+        "rows": counted if rows else None,
+        "fingerprint": fingerprint[:128] if isinstance(fingerprint, str) else None,
+    }

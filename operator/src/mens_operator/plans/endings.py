@@ -1,0 +1,111 @@
+"""Why an attempt ended early, and what that calls for."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mens.api import conditions, jobs, reasons
+from mens_operator.plans import observing
+
+
+class Class(enum.Enum):
+    """What to do about it."""
+
+    WRONG_INPUT = "wrong input"
+    """Somebody must change something; try again slowly."""
+    STORAGE = "storage"
+    """Try again soon."""
+    MEMORY = "memory"
+    """Try again with less."""
+    DEFECT = "defect"
+    """Try again, but not for ever."""
+    PREEMPTED = "preempted"
+    """Nobody's fault: try again, does not count."""
+    DEADLINE = "deadline"
+    """It took too long: the end."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The ending of an attempt."""
+
+    kind: Class
+    reason: str
+    message: str
+
+
+_BY_CODE: Final = {
+    jobs.ExitCode.INPUT_WRONG: Class.WRONG_INPUT,
+    jobs.ExitCode.STORAGE_TROUBLE: Class.STORAGE,
+    jobs.ExitCode.OUT_OF_MEMORY: Class.MEMORY,
+    jobs.ExitCode.KILLED: Class.MEMORY,
+    jobs.ExitCode.PREEMPTED: Class.PREEMPTED,
+}
+"""Every other code is a defect."""
+_FALLBACK: Final = {
+    Class.WRONG_INPUT: reasons.FAILED,
+    Class.STORAGE: reasons.STORAGE_UNREACHABLE,
+    Class.MEMORY: reasons.OUT_OF_MEMORY,
+    Class.DEFECT: reasons.INTERNAL_ERROR,
+    Class.PREEMPTED: reasons.PREEMPTED,
+}
+"""Reason where the program could not say one."""
+
+_CONDITION: Final = {
+    reasons.LICENSE_UNKNOWN: conditions.LICENSE_CLEARED,
+    reasons.LICENSE_NOT_ALLOWED: conditions.LICENSE_CLEARED,
+    reasons.STORAGE_UNREACHABLE: conditions.STORAGE_READY,
+    reasons.STORAGE_DENIED: conditions.STORAGE_READY,
+    reasons.BUCKET_NOT_FOUND: conditions.STORAGE_READY,
+}
+"""Which condition a reason answers; every other reason is about the run's own inputs."""
+
+
+def condition_of(reason: str, otherwise: str) -> str:
+    """Return the type of the condition that a reason belongs to."""
+    return _CONDITION.get(reason, otherwise)
+
+
+def verdict(job: observing.Job, pods: Sequence[observing.Pod]) -> Verdict | None:
+    """Judge a failed Job by its pods; None while no pod of it has been seen to end."""
+    if job.failed == "DeadlineExceeded":
+        text = "The attempt took longer than spec.activeDeadlineSeconds: raise it and apply again."
+        return Verdict(Class.DEADLINE, reasons.DEADLINE_EXCEEDED, text)
+    mine = [pod for pod in pods if pod.job == job.name]
+    for pod in reversed(mine):
+        if pod.disrupted is not None:
+            return Verdict(Class.PREEMPTED, reasons.PREEMPTED, observing.shortened(pod.disrupted))
+        if pod.ended is not None and pod.finished:
+            return of_container(pod.ended)
+    return None
+
+
+def lost() -> Verdict:
+    """Return the verdict on a failed Job whose pod nobody saw: it was deleted."""
+    return Verdict(Class.PREEMPTED, reasons.PREEMPTED, "The pod was deleted before it ended.")
+
+
+def of_container(ended: observing.Ended) -> Verdict:
+    """Judge the end of a container by exit code and termination message."""
+    kind = _BY_CODE.get(jobs.ExitCode(ended.code)) if ended.code in _CODES else None
+    if ended.reason == "OOMKilled":
+        kind = Class.MEMORY
+    kind = kind or Class.DEFECT
+    said = ended.termination
+    if said is not None:
+        return Verdict(kind, _word(said.reason, kind), observing.shortened(said.message))
+    words = observing.plain(ended.message)
+    text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
+    return Verdict(kind, _FALLBACK[kind], f"{text}: {words}" if words else f"{text}.")
+
+
+_CODES: Final = frozenset(int(code) for code in jobs.ExitCode)
+
+
+def _word(reason: str, kind: Class) -> str:
+    """Return the program's reason if it is one that a condition may carry."""
+    usable = reason.isalnum() and reason[:1].isupper() and reason.isascii() and len(reason) <= 128
+    return reason if usable else _FALLBACK[kind]

@@ -1,0 +1,269 @@
+"""Children as frozen values: the one place that knows their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pydantic
+
+from mens.api import jobs, reasons
+from mens_operator.manifests import names
+
+_IMAGE_TROUBLE: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+_NOT_STARTED: Final = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PostStartHookError",
+    }
+)
+_JOB_NAME: Final = "batch.kubernetes.io/job-name"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A Job of ours."""
+
+    name: str
+    uid: str
+    key: str
+    spec: str
+    attempt: int
+    created: datetime
+    suspended: bool
+    active: int
+    ready: int
+    complete: bool
+    failed: str | None
+    """Reason of the Failed condition."""
+    finished_at: datetime | None
+    deleting: bool
+    said: str
+    """Message of the newest condition, such as Kueue's or the Job controller's."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has reached its end, good or bad."""
+        return self.complete or self.failed is not None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended."""
+
+    code: int
+    reason: str
+    message: str
+
+    @property
+    def termination(self) -> jobs.Termination | None:
+        """What the program itself said, if it could."""
+        try:
+            return jobs.Termination.model_validate_json(self.message)
+        except pydantic.ValidationError:
+            return None
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of ours."""
+
+    name: str
+    job: str
+    phase: str
+    ready: bool
+    deleting: bool
+    disrupted: str | None
+    """Message of the eviction or preemption."""
+    waiting: tuple[str, str] | None
+    """One of our reasons and the words of scheduler or kubelet."""
+    ended: Ended | None
+    """How the container ended, the last time for one that is started again."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A Deployment of ours."""
+
+    name: str
+    applied_hash: str
+    wanted: int
+    replicas: int
+    updated: int
+    ready: int
+    settled: bool
+    """Whether its controller has seen the newest spec."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """All of a resource's."""
+
+    jobs: tuple[Job, ...]
+    pods: tuple[Pod, ...]
+    deployment: Deployment | None
+    service_hash: str | None
+
+
+def children(objects: tuple[Mapping[str, Any], ...], uid: str) -> Children:
+    """Read children; Jobs, Deployments and Services only if the resource controls them."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    for obj in objects:
+        by_kind.setdefault(str(obj.get("kind")), []).append(obj)
+
+    def owned(kind: str) -> list[Mapping[str, Any]]:
+        return [obj for obj in by_kind.get(kind, ()) if _controller(obj) == uid]
+
+    deployments = [_deployment(obj) for obj in owned("Deployment")]
+    services = [_hash(obj) for obj in owned("Service")]
+    found = tuple(job for obj in owned("Job") if (job := _job(obj)) is not None)
+    return Children(
+        jobs=tuple(sorted(found, key=lambda job: (job.created, job.attempt, job.name))),
+        pods=tuple(_pod(obj) for obj in by_kind.get("Pod", ())),
+        deployment=deployments[0] if deployments else None,
+        service_hash=services[0] if services else None,
+    )
+
+
+def moment(text: Any) -> datetime | None:
+    """Read a time of the API server."""
+    if not isinstance(text, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _job(obj: Mapping[str, Any]) -> Job | None:
+    labels = obj["metadata"].get("labels") or {}
+    status = obj.get("status") or {}
+    parsed = names.parse_job(obj["metadata"]["name"])
+    if parsed is None:
+        return None
+    said = [item for item in status.get("conditions") or () if item.get("status") == "True"]
+    ends = {item.get("type"): item for item in said}
+    failed = ends.get("Failed")
+    end = failed or ends.get("Complete") or {}
+    return Job(
+        name=obj["metadata"]["name"],
+        uid=obj["metadata"].get("uid", ""),
+        key=parsed[0],
+        spec=labels.get(names.SPEC_LABEL, ""),
+        attempt=parsed[1],
+        created=moment(obj["metadata"].get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        suspended=bool((obj.get("spec") or {}).get("suspend")),
+        active=_number(status.get("active")),
+        ready=_number(status.get("ready")),
+        complete="Complete" in ends,
+        failed=str(failed.get("reason") or "Failed") if failed else None,
+        finished_at=moment(status.get("completionTime")) or moment(end.get("lastTransitionTime")),
+        deleting="deletionTimestamp" in obj["metadata"],
+        said=str(said[-1].get("message") or "") if said else "",
+    )
+
+
+def _pod(obj: Mapping[str, Any]) -> Pod:
+    meta, status = obj["metadata"], obj.get("status") or {}
+    conditions = {item.get("type"): item for item in status.get("conditions") or ()}
+    containers = status.get("containerStatuses") or ()
+    container = containers[0] if containers else {}
+    disruption = conditions.get("DisruptionTarget") or {}
+    evicted = status.get("reason") in ("Evicted", "Preempting", "NodeShutdown", "Terminated")
+    disrupted = None
+    if disruption.get("status") == "True" or evicted:
+        disrupted = str(status.get("message") or disruption.get("message") or "evicted")
+    return Pod(
+        name=meta["name"],
+        job=str((meta.get("labels") or {}).get(_JOB_NAME, "")),
+        phase=str(status.get("phase") or "Pending"),
+        ready=(conditions.get("Ready") or {}).get("status") == "True",
+        deleting="deletionTimestamp" in meta,
+        disrupted=disrupted,
+        waiting=_waiting(conditions, container),
+        ended=_ended(container),
+    )
+
+
+def _waiting(
+    conditions: Mapping[Any, Mapping[str, Any]], container: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        return reasons.UNSCHEDULABLE, str(scheduled.get("message") or "")
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if reason in _IMAGE_TROUBLE:
+        return reasons.IMAGE_PULL_FAILED, f"{reason}: {message}".rstrip(": ")
+    if reason in _NOT_STARTED:
+        return reasons.POD_NOT_STARTED, f"{reason}: {message}".rstrip(": ")
+    return None
+
+
+def _ended(container: Mapping[str, Any]) -> Ended | None:
+    for name in ("state", "lastState"):
+        ended = (container.get(name) or {}).get("terminated")
+        if ended:
+            return Ended(
+                code=_number(ended.get("exitCode")),
+                reason=str(ended.get("reason") or ""),
+                message=str(ended.get("message") or ""),
+            )
+    return None
+
+
+def _deployment(obj: Mapping[str, Any]) -> Deployment:
+    status = obj.get("status") or {}
+    seen = _number(status.get("observedGeneration"))
+    return Deployment(
+        name=obj["metadata"]["name"],
+        applied_hash=_hash(obj),
+        wanted=_number((obj.get("spec") or {}).get("replicas")),
+        replicas=_number(status.get("replicas")),
+        updated=_number(status.get("updatedReplicas")),
+        ready=_number(status.get("readyReplicas")),
+        settled=seen >= _number(obj["metadata"].get("generation")),
+    )
+
+
+def _hash(obj: Mapping[str, Any]) -> str:
+    return str((obj["metadata"].get("annotations") or {}).get(names.HASH_ANNOTATION, ""))
+
+
+def _controller(obj: Mapping[str, Any]) -> str | None:
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return str(reference.get("uid"))
+    return None
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def shortened(text: str, limit: int = 1000) -> str:
+    """Return one line of a text that others wrote."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def plain(message: str) -> str:
+    """Return the words of a termination message that is not JSON of ours: its last log lines."""
+    try:
+        json.loads(message)
+    except ValueError:
+        return shortened(message[-600:])
+    return ""

@@ -1,0 +1,445 @@
+"""The course of a run: attempts that lead from a spec to a verified artifact.
+
+What MensCorpus and MensTrainRun have in common. The memory lies in the status: `jobName` says which
+inputs and which attempt, `nextAttemptTime` that this attempt has ended early and was recorded,
+`completionTime` that the run is over. Nothing is written in the pass that creates a Job, since its
+event follows at once: a smooth run costs one Job and two statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from mens.api import conditions, kube, reasons, status
+from mens_operator.manifests import batch, names
+from mens_operator.plans import endings, facts, observing, outcomes, stating
+
+StatusT = TypeVar("StatusT", bound=status.RunStatus)
+
+
+@dataclass(frozen=True)
+class Terms(Generic[StatusT]):
+    """What differs between the kinds."""
+
+    kind: str
+    types: tuple[str, ...]
+    """Types of the kind's conditions."""
+    inputs_type: str
+    """Type of the condition that says whether the inputs are right."""
+    metadata: kube.ObjectMeta
+    spec_key: str
+    """Hash of the part of the spec that the output depends on."""
+    status: StatusT
+    retry_limit: int
+    ttl_seconds: int | None
+    bucket: str
+    output: Callable[[str], str]
+    """Folder of the artifact for a key."""
+    cleared: Mapping[str, tuple[str, str]]
+    """Conditions that are True once a Job exists, with reason and message: it exists because of
+    them."""
+    shrink: Callable[[StatusT], Mapping[str, Any] | None]
+    """Status fields that make the next attempt need less memory; None if nothing can."""
+    result: Callable[[facts.Artifact], Mapping[str, Any]]
+    """Status fields of a success."""
+    progress_proves_inputs: bool
+    """Whether the first step that is reported shows that all inputs are right."""
+    next_step: str
+    """What to do with the artifact."""
+
+
+class Course(Generic[StatusT]):
+    """Plans one run, once."""
+
+    def __init__(
+        self,
+        terms: Terms[StatusT],
+        observed: outcomes.Observed,
+        *,
+        now: datetime,
+        policy: outcomes.Policy,
+    ) -> None:
+        self.terms = terms
+        self.policy = policy
+        self.now = now
+        self.facts = facts.Facts(observed.answers)
+        self.children = observing.children(observed.children, terms.metadata.uid)
+        self.draft = stating.Draft(
+            terms.status.conditions,
+            terms.types,
+            generation=terms.metadata.generation,
+            now=now,
+        )
+        self._changes: dict[str, Any] = {}
+
+    # -- where the run is ----------------------------------------------------------------------
+
+    @property
+    def recorded(self) -> tuple[str, int] | None:
+        """Key and number of the last attempt whose end is in the status."""
+        before = self.terms.status
+        over = before.next_attempt_time is not None or before.completion_time is not None
+        return names.parse_job(before.job_name) if over else None
+
+    def is_over(self, same_inputs: bool) -> bool:
+        """Whether the run has reached an end that still answers to its spec."""
+        before = self.terms.status
+        if before.completion_time is None:
+            return False
+        same_spec = before.observed_generation == self.terms.metadata.generation
+        good = self.draft.was(conditions.SUCCEEDED, stating.TRUE)
+        return same_spec or (good and same_inputs)
+
+    def live(self) -> observing.Job | None:
+        """Return the Job of the current attempt, running or ended but not recorded."""
+        recorded = self.recorded
+        for job in reversed(self.children.jobs):
+            old = recorded and job.key == recorded[0] and job.attempt <= recorded[1]
+            if job.spec == self.terms.spec_key and not job.deleting and not old:
+                return job
+        return None
+
+    # -- what to do ----------------------------------------------------------------------------
+
+    def over(self) -> outcomes.Outcome:
+        """Keep the end; delete the resource when its time has come."""
+        ttl, ended = self.terms.ttl_seconds, self.terms.status.completion_time
+        if ttl is None or ended is None:
+            return self._outcome()
+        left = (ended + timedelta(seconds=ttl) - self.now).total_seconds()
+        if left > 0:
+            return self._outcome(requeue_after=left)
+        meta = self.terms.metadata
+        itself = outcomes.Removal(
+            kube.API_VERSION, self.terms.kind, meta.namespace, meta.name, meta.uid
+        )
+        return outcomes.Outcome(removals=(itself,))
+
+    def suspended(self) -> outcomes.Outcome:
+        """Stop what runs; the same attempt goes on later from its checkpoint."""
+        text = "spec.suspend is true: set it to false to go on."
+        for type_ in (conditions.QUEUED, conditions.RUNNING):
+            self.draft.set(type_, stating.FALSE, reasons.SUSPENDED, text)
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reasons.SUSPENDED, text)
+        unfinished = [job for job in self.children.jobs if not job.finished and not job.deleting]
+        return self._outcome(removals=self._removals(unfinished))
+
+    def blocked(
+        self, type_: str, trouble: facts.Trouble, *, waiting: bool = False
+    ) -> outcomes.Outcome:
+        """Say what stands in the way, and look again after a pause that grows."""
+        if trouble.storage:
+            type_ = conditions.STORAGE_READY
+        else:
+            type_ = endings.condition_of(trouble.reason, type_)
+        state = stating.UNKNOWN if waiting else stating.FALSE
+        self.draft.set(type_, state, trouble.reason, trouble.message)
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, trouble.reason, trouble.message)
+        self._idle(trouble.reason, trouble.message)
+        backoff = self.policy.storage if trouble.storage else self.policy.wrong_input
+        foreign = [
+            job
+            for job in self.children.jobs
+            if job.spec != self.terms.spec_key and not job.finished and not job.deleting
+        ]
+        return self._outcome(
+            removals=self._removals(foreign),
+            requeue_after=backoff.since(self.draft.age(type_, state)),
+        )
+
+    def asking(self) -> outcomes.Outcome:
+        """Wait for facts; nothing is known that could be written."""
+        return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
+
+    def start(
+        self, key: str, build: Callable[[batch.Attempt], Mapping[str, Any]]
+    ) -> outcomes.Outcome:
+        """Create the Job of the next attempt when it is due and the store works."""
+        before, recorded = self.terms.status, self.recorded
+        number = recorded[1] + 1 if recorded and recorded[0] == key else 1
+        if number > 1 and before.next_attempt_time is not None:
+            left = (before.next_attempt_time - self.now).total_seconds()
+            touched = before.observed_generation != self.terms.metadata.generation
+            if left > 0 and not touched:
+                return self._outcome(requeue_after=left)
+        works = self.facts.storage(self.terms.bucket)
+        if works is None:
+            return self.asking()
+        if isinstance(works, facts.Trouble):
+            return self.blocked(conditions.STORAGE_READY, works)
+        name = names.job(self.terms.metadata.name, key, number)
+        old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
+        removals = self._removals(old)
+        if any(not pod.finished and self._shares(pod, key, name) for pod in self.children.pods):
+            # Two pods on one output folder would fight over checkpoints.
+            return outcomes.Outcome(removals=removals, requeue_after=2.0)
+        job = build(batch.Attempt(key, self.terms.spec_key, number))
+        return outcomes.Outcome(
+            objects=(job,), removals=removals, requeue_after=self.policy.start_grace
+        )
+
+    def follow(self, job: observing.Job) -> outcomes.Outcome:
+        """Mirror a Job that exists."""
+        self._adopt(job)
+        if job.complete:
+            return self._verify(job)
+        if job.failed is not None:
+            return self._ended(job)
+        pods = [pod for pod in self.children.pods if pod.job == job.name]
+        newest = pods[-1] if pods else None
+        started = job.ready > 0 or any(pod.phase != "Pending" for pod in pods)
+        # A finished Job is for a moment neither active nor Complete: what ran goes on running.
+        ran = self.terms.status.job_name == job.name and self.draft.was(
+            conditions.RUNNING, stating.TRUE
+        )
+        waits = newest is not None and newest.phase == "Pending" and newest.waiting is not None
+        if started or (ran and not waits and not job.suspended):
+            return self._running(job, newest)
+        age = (self.now - job.created).total_seconds()
+        if age < self.policy.start_grace:
+            return outcomes.Outcome(requeue_after=self.policy.start_grace - age)
+        return self._queued(job, newest)
+
+    # -- states of a Job -----------------------------------------------------------------------
+
+    def _adopt(self, job: observing.Job) -> None:
+        """Take over an attempt; one of other inputs begins a new count."""
+        before = self.terms.status
+        last = names.parse_job(before.job_name)
+        self._changes = {"job_name": job.name, "next_attempt_time": None}
+        fresh = {"start_time": job.created, "attempts": 0, "completion_time": None}
+        if last is None or last[0] != job.key or before.completion_time is not None:
+            kept = {"conditions", "observed_generation"}
+            gone = {
+                name: field.get_default()
+                for name, field in type(before).model_fields.items()
+                if name not in kept
+            }
+            self._changes = {**gone, **self._changes, **fresh}
+
+    def _running(self, job: observing.Job, pod: observing.Pod | None) -> outcomes.Outcome:
+        logs = f"kubectl logs -n {self.terms.metadata.namespace} -f job/{job.name}"
+        text = f"Attempt {job.attempt} runs in pod {pod.name if pod else '?'}: {logs}"
+        self.draft.set(conditions.RUNNING, stating.TRUE, reasons.RUNNING, text)
+        self.draft.set(conditions.QUEUED, stating.FALSE, reasons.RUNNING, "The pod runs.")
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reasons.RUNNING, text)
+        progress = self.facts.progress(self.terms.output(job.key))
+        if progress is not None:
+            said = progress.model_dump()
+            self._changes["progress"] = status.Progress.model_validate(said)
+        proven = self.terms.progress_proves_inputs and progress is not None and progress.step > 0
+        self._clear(working=proven)
+        return self._outcome(requeue_after=self.policy.progress_interval)
+
+    def _queued(self, job: observing.Job, pod: observing.Pod | None) -> outcomes.Outcome:
+        reason, words = reasons.QUEUED, job.said
+        if pod is not None and pod.waiting is not None:
+            reason, words = pod.waiting
+        where = f"-n {self.terms.metadata.namespace}"
+        steps = {
+            reasons.UNSCHEDULABLE: "Lower spec.resources or add a node that has them"
+            f" (kubectl describe pod {where} {pod.name if pod else ''}).",
+            reasons.IMAGE_PULL_FAILED: "Make the image available to the node, or correct the"
+            " operator's image setting.",
+            reasons.POD_NOT_STARTED: f"See kubectl describe pod {where} {pod.name if pod else ''}.",
+        }
+        waiting = "Waiting for the queue" if job.suspended else "Waiting for a pod to start"
+        step = steps.get(reason, f"{waiting} (kubectl describe job {where} {job.name}).")
+        text = f"{observing.shortened(words)} {step}".strip()
+        self.draft.set(conditions.QUEUED, stating.TRUE, reason, text)
+        self.draft.set(conditions.RUNNING, stating.FALSE, reason, text)
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reason, text)
+        self._clear(working=False)
+        return self._outcome(requeue_after=60.0)
+
+    def _verify(self, job: observing.Job) -> outcomes.Outcome:
+        """Success is what the store holds, never an exit code."""
+        folder = self.terms.output(job.key)
+        answer = self.facts.output(folder, self._announced(job))
+        if answer is None:
+            return self.asking()
+        if isinstance(answer, facts.Trouble):
+            if answer.storage:
+                return self._unverified(answer)
+            missing = answer.reason == reasons.OBJECT_NOT_FOUND
+            reason = reasons.OUTPUT_MISSING if missing else answer.reason
+            return self._record(job, endings.Verdict(endings.Class.DEFECT, reason, answer.message))
+        return self._succeed(job, answer)
+
+    def _announced(self, job: observing.Job) -> str | None:
+        """Return the digest that the pod says it published."""
+        for pod in reversed(self.children.pods):
+            if pod.job == job.name and pod.ended and pod.ended.termination:
+                artifact = pod.ended.termination.artifact
+                return str(artifact.digest) if artifact else None
+        return None
+
+    def _unverified(self, trouble: facts.Trouble) -> outcomes.Outcome:
+        text = f"The Job is done, but its output cannot be verified yet: {trouble.message}"
+        self.draft.set(conditions.STORAGE_READY, stating.FALSE, trouble.reason, trouble.message)
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reasons.VERIFYING, text)
+        self._idle(reasons.VERIFYING, "The Job is done.")
+        wait = self.policy.storage.since(self.draft.age(conditions.STORAGE_READY, stating.FALSE))
+        return self._outcome(requeue_after=wait)
+
+    def _succeed(self, job: observing.Job, found: facts.Artifact) -> outcomes.Outcome:
+        manifest, folder = found.manifest, self.terms.output(job.key)
+        self._changes |= {
+            "completion_time": job.finished_at or self.now,
+            "artifact": status.Artifact(
+                uri=folder, digest=str(found.digest), size_bytes=manifest.size_bytes
+            ),
+            "compliance": compliance(found),
+            "lineage": lineage(found),
+            **self.terms.result(found),
+        }
+        text = f"Published {folder} as {found.digest}, verified. {self.terms.next_step}"
+        self._clear(working=True)
+        self._idle(reasons.SUCCEEDED, "The Job is done.")
+        self.draft.set(conditions.SUCCEEDED, stating.TRUE, reasons.SUCCEEDED, text)
+        words = f"{manifest.compliance.license_expression}: {manifest.compliance.license_class}."
+        self.draft.set(conditions.LICENSE_CLEARED, stating.TRUE, reasons.LICENSE_CLEARED, words)
+        ttl = self.terms.ttl_seconds
+        return self._outcome(requeue_after=None if ttl is None else float(ttl))
+
+    def _ended(self, job: observing.Job) -> outcomes.Outcome:
+        verdict = endings.verdict(job, self.children.pods)
+        if verdict is None:
+            age = (self.now - (job.finished_at or job.created)).total_seconds()
+            if age < self.policy.verdict_grace:
+                return outcomes.Outcome(requeue_after=self.policy.verdict_grace - age)
+            verdict = endings.lost()
+        return self._record(job, verdict)
+
+    def _record(self, job: observing.Job, verdict: endings.Verdict) -> outcomes.Outcome:
+        """Write down that an attempt ended early: the end of the run, or when the next begins."""
+        self._idle(verdict.reason, verdict.message)
+        final = self._final(verdict)
+        if final is not None:
+            reason, text = final
+            self._changes["completion_time"] = job.finished_at or self.now
+            self.draft.set(conditions.SUCCEEDED, stating.FALSE, reason, text)
+            return self._outcome()
+        ended = job.finished_at or self.now
+        due = (ended + timedelta(seconds=self._pause(verdict, job))).replace(microsecond=0)
+        if due <= self.now:
+            due = self.now.replace(microsecond=0) + timedelta(seconds=1)
+        self._changes["next_attempt_time"] = due
+        text = f"{verdict.message} Attempt {job.attempt + 1} follows at {due:%H:%M:%S} UTC."
+        if verdict.kind in (endings.Class.WRONG_INPUT, endings.Class.STORAGE):
+            type_ = endings.condition_of(verdict.reason, self.terms.inputs_type)
+            self.draft.set(type_, stating.FALSE, verdict.reason, verdict.message)
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, verdict.reason, text)
+        return self._outcome(requeue_after=(due - self.now).total_seconds())
+
+    def _final(self, verdict: endings.Verdict) -> tuple[str, str] | None:
+        """Return reason and message if no attempt follows; else count this one."""
+        limit, counted = self.terms.retry_limit, self._attempts()
+        if verdict.kind is endings.Class.DEADLINE:
+            return verdict.reason, verdict.message
+        if verdict.kind is endings.Class.MEMORY:
+            less = self.terms.shrink(self.terms.status)
+            if less is not None:
+                self._changes |= less
+                return None
+        if verdict.kind not in (endings.Class.DEFECT, endings.Class.MEMORY):
+            return None
+        self._changes["attempts"] = counted + 1
+        if counted + 1 <= limit:
+            return None
+        memory = verdict.kind is endings.Class.MEMORY
+        step = "Raise spec.resources.memory." if memory else "See kubectl logs of the Job's pod."
+        reason = verdict.reason if memory else reasons.RETRIES_EXHAUSTED
+        text = f"{verdict.message} That was attempt {counted + 1} of {limit + 1}. {step}"
+        return reason, text
+
+    def _pause(self, verdict: endings.Verdict, job: observing.Job) -> float:
+        backoffs = {
+            endings.Class.WRONG_INPUT: self.policy.wrong_input,
+            endings.Class.STORAGE: self.policy.storage,
+            endings.Class.PREEMPTED: self.policy.preempted,
+        }
+        return backoffs.get(verdict.kind, self.policy.defect).after(job.attempt)
+
+    # -- small things --------------------------------------------------------------------------
+
+    def _attempts(self) -> int:
+        return int(self._changes.get("attempts", self.terms.status.attempts))
+
+    def _idle(self, reason: str, text: str) -> None:
+        self.draft.set(conditions.QUEUED, stating.FALSE, reason, text)
+        self.draft.set(conditions.RUNNING, stating.FALSE, reason, text)
+
+    def _clear(self, *, working: bool) -> None:
+        """State what the existence of a Job proves, and the inputs once it has used them."""
+        for type_, (reason, text) in self.terms.cleared.items():
+            if type_ != self.terms.inputs_type or working:
+                self.draft.set(type_, stating.TRUE, reason, text)
+        if not working:
+            text = "The Job checks its inputs first."
+            self.draft.set(self.terms.inputs_type, stating.UNKNOWN, reasons.PENDING, text)
+        if conditions.LICENSE_CLEARED not in self.terms.cleared:
+            text = "The Job reads each input's licence."
+            self.draft.set(conditions.LICENSE_CLEARED, stating.UNKNOWN, reasons.PENDING, text)
+
+    def _shares(self, pod: observing.Pod, key: str, name: str) -> bool:
+        parsed = names.parse_job(pod.job)
+        return (parsed is not None and parsed[0] == key and pod.job != name) or (
+            pod.job == name and pod.deleting
+        )
+
+    def _removals(self, jobs: list[observing.Job]) -> tuple[outcomes.Removal, ...]:
+        namespace = self.terms.metadata.namespace
+        return tuple(
+            outcomes.Removal("batch/v1", "Job", namespace, job.name, job.uid)
+            for job in jobs
+            if not job.deleting
+        )
+
+    def _outcome(
+        self,
+        *,
+        removals: tuple[outcomes.Removal, ...] = (),
+        requeue_after: float | None = None,
+    ) -> outcomes.Outcome:
+        written = self.terms.status.model_copy(
+            update={
+                **self._changes,
+                "observed_generation": self.terms.metadata.generation,
+                "conditions": self.draft.done(),
+            }
+        )
+        return outcomes.Outcome(
+            removals=removals,
+            status=written.wire(),
+            notes=self.draft.notes(conditions.SUCCEEDED),
+            requeue_after=requeue_after,
+            questions=tuple(self.facts.asked),
+        )
+
+
+def compliance(found: facts.Artifact) -> status.Compliance:
+    """Return what one may do with an artifact, as its manifest says."""
+    said = found.manifest.compliance
+    return status.Compliance(
+        license_expression=said.license_expression[:1024],
+        license_class=str(said.license_class),
+        attribution_required=str(said.attribution_required),
+        obligations=tuple(item.id[:128] for item in said.obligations[:128]),
+    )
+
+
+def lineage(found: facts.Artifact) -> tuple[status.LineageEntry, ...]:
+    """Return what an artifact was made from."""
+    return tuple(
+        status.LineageEntry(
+            role=str(item.role),
+            name=item.name[:253],
+            digest=str(item.digest),
+            license_expression=item.license_expression[:1024],
+        )
+        for item in found.manifest.inputs[:128]
+    )

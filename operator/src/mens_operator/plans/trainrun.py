@@ -1,0 +1,231 @@
+"""MensTrainRun: waits for its corpus, checks base and licences, then trains, attempt by attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pydantic
+
+from mens.api import conditions, corpus, jobs, reasons, trainrun
+from mens.artifacts import digests, layout, manifests, refs
+from mens_operator.manifests import batch, names, platform, pods
+from mens_operator.plans import facts, outcomes, running
+
+_BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
+"""Fields of the spec that no output depends on."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run is trained from."""
+
+    base: refs.ArtifactRef
+    corpus: refs.ArtifactRef
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why there are no inputs yet."""
+
+    type: str
+    trouble: facts.Trouble
+    waiting: bool = False
+    """Whether nobody need do anything: it is being made."""
+
+
+def plan(
+    resource: trainrun.MensTrainRun,
+    observed: outcomes.Observed,
+    *,
+    now: datetime,
+    installation: platform.Platform,
+    policy: outcomes.Policy,
+) -> outcomes.Outcome:
+    """Decide what should exist for a MensTrainRun."""
+    spec_key = names.key(
+        resource.metadata.uid, resource.spec.model_dump(mode="json", exclude=_BESIDE)
+    )
+    course = running.Course(
+        _terms(resource, spec_key, installation), observed, now=now, policy=policy
+    )
+    last = names.parse_job(resource.status.job_name)
+    if course.is_over(same_inputs=last is not None and last[0] == _past_key(resource, spec_key)):
+        return course.over()
+    if resource.spec.suspend:
+        return course.suspended()
+    job = course.live()
+    if job is not None:
+        return course.follow(job)
+    found = _inputs(resource, observed, course.facts)
+    if found is None:
+        return course.asking()
+    if isinstance(found, _Obstacle):
+        return course.blocked(found.type, found.trouble, waiting=found.waiting)
+    key = names.key(spec_key, str(found.base.digest), str(found.corpus.digest))
+    return course.start(key, lambda attempt: _job(resource, found, attempt, installation))
+
+
+def _past_key(resource: trainrun.MensTrainRun, spec_key: str) -> str:
+    """Return the key that the artifact would have under today's spec: inputs are its own."""
+    made_of = {entry.role: entry.digest for entry in resource.status.lineage}
+    return names.key(spec_key, made_of.get("Base", ""), made_of.get("Corpus", ""))
+
+
+def _inputs(
+    resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
+) -> _Inputs | _Obstacle | None:
+    """Find base and corpus and judge their licences, before any GPU hour; None: ask first."""
+    data = _corpus(resource, observed)
+    base = known.base(resource.spec.base_model.uri)
+    if isinstance(data, _Obstacle):
+        return data
+    if base is None:
+        return None
+    if isinstance(base, facts.Trouble):
+        return _Obstacle(conditions.VALIDATED, base)
+    unknown = manifests.LicenseClass.UNKNOWN
+    if base.manifest.compliance.license_class is unknown:
+        return _Obstacle(conditions.LICENSE_CLEARED, unknown_license(resource.spec.base_model.uri))
+    made = data.status.artifact
+    judged = data.status.compliance
+    assert made is not None
+    if judged is not None and judged.license_class == str(unknown):
+        return _Obstacle(conditions.LICENSE_CLEARED, unknown_license(made.uri))
+    return _Inputs(
+        base=refs.ArtifactRef(uri=refs.Uri.parse(resource.spec.base_model.uri), digest=base.digest),
+        corpus=refs.ArtifactRef(
+            uri=refs.Uri.parse(made.uri), digest=digests.Digest.parse(made.digest)
+        ),
+    )
+
+
+def unknown_license(uri: str) -> facts.Trouble:
+    """Return the trouble of an input that nobody may use yet."""
+    return facts.Trouble(
+        reasons.LICENSE_UNKNOWN,
+        f"The licence of {uri} matches no reviewed text. Import it again with the text of its"
+        " licence (mens model import --license-file), or choose another input.",
+    )
+
+
+def _corpus(
+    resource: trainrun.MensTrainRun, observed: outcomes.Observed
+) -> corpus.MensCorpus | _Obstacle:
+    name, where = resource.spec.corpus_ref.name, resource.metadata.namespace
+    raw = observed.references.get(("MensCorpus", name))
+    if raw is None:
+        text = f"There is no MensCorpus {name} in namespace {where}: apply one, or correct"
+        return _missing(f"{text} spec.corpusRef.name.")
+    try:
+        found = corpus.MensCorpus.model_validate(raw)
+    except pydantic.ValidationError:
+        return _missing(f"MensCorpus {name} cannot be read by this version of the operator.")
+    said = {condition.type: condition for condition in found.status.conditions}
+    top = said.get(conditions.SUCCEEDED)
+    if top is not None and top.status == "True" and found.status.artifact is not None:
+        return found
+    why = f"{top.reason}: {top.message}" if top else "it was not looked at yet"
+    text = f"MensCorpus {name} has not succeeded ({why}). See kubectl describe mc -n {where} {name}"
+    trouble = facts.Trouble(reasons.CORPUS_NOT_READY, text)
+    return _Obstacle(conditions.VALIDATED, trouble, waiting=top is None or top.status != "False")
+
+
+def _missing(text: str) -> _Obstacle:
+    return _Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
+
+
+def _terms(
+    resource: trainrun.MensTrainRun, spec_key: str, installation: platform.Platform
+) -> running.Terms[trainrun.MensTrainRunStatus]:
+    return running.Terms(
+        kind=resource.kind,
+        types=conditions.TRAIN_RUN,
+        inputs_type=conditions.VALIDATED,
+        metadata=resource.metadata,
+        spec_key=spec_key,
+        status=resource.status,
+        retry_limit=resource.spec.retry.limit,
+        ttl_seconds=resource.spec.ttl_seconds_after_finished,
+        bucket=installation.bucket,
+        output=lambda key: _output(resource, key, installation),
+        cleared={
+            conditions.VALIDATED: (reasons.PREFLIGHT_PASSED, "The preflight passed."),
+            conditions.LICENSE_CLEARED: (
+                reasons.LICENSE_CLEARED,
+                "The licences of base model and corpus are known.",
+            ),
+            conditions.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
+        },
+        shrink=lambda before: _shrink(resource, before),
+        result=_result,
+        progress_proves_inputs=True,
+        next_step=f"Serve it: spec.adapters[].trainRunRef.name: {resource.metadata.name}.",
+    )
+
+
+def _shrink(
+    resource: trainrun.MensTrainRun, before: trainrun.MensTrainRunStatus
+) -> Mapping[str, Any] | None:
+    """Halve the micro-batch; the effective batch stays, so accumulation doubles."""
+    now = before.micro_batch_size or resource.spec.schedule.micro_batch_size
+    return {"micro_batch_size": now // 2} if now > 1 else None
+
+
+def _output(resource: trainrun.MensTrainRun, key: str, installation: platform.Platform) -> str:
+    return str(layout.run(refs.Uri.parse(installation.bucket), resource.metadata.uid, key))
+
+
+def _job(
+    resource: trainrun.MensTrainRun,
+    inputs: _Inputs,
+    attempt: batch.Attempt,
+    installation: platform.Platform,
+) -> Mapping[str, Any]:
+    meta, spec = resource.metadata, resource.spec
+    smaller = resource.status.micro_batch_size
+    if smaller is not None:
+        schedule = spec.schedule.model_copy(update={"micro_batch_size": smaller})
+        spec = spec.model_copy(update={"schedule": schedule})
+    return batch.job(
+        installation=installation,
+        kind=resource.kind,
+        metadata=meta,
+        image=installation.images.trainer,
+        module="mens_trainer",
+        work=jobs.TrainJob(
+            resource=jobs.Resource(
+                namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
+            ),
+            spec=spec,
+            base=inputs.base,
+            corpus=inputs.corpus,
+            output=_output(resource, attempt.key, installation),
+            threads=pods.threads(spec.resources),
+        ),
+        resources=spec.resources,
+        attempt=attempt,
+        deadline_seconds=spec.active_deadline_seconds,
+        queue=spec.queue_name,
+    )
+
+
+def _result(found: facts.Artifact) -> Mapping[str, Any]:
+    """Read the run's figures from its manifest."""
+    loss = found.manifest.details.get("heldOutLoss")
+    if not isinstance(loss, dict):
+        return {"held_out_loss": None}
+    texts = {name: decimal(loss.get(name)) for name in ("before", "after")}
+    try:
+        return {"held_out_loss": trainrun.HeldOutLoss.model_validate(texts)}
+    except pydantic.ValidationError:
+        return {"held_out_loss": None}
+
+
+def decimal(value: Any) -> Any:
+    """Return a number as the decimal string of the API; strings pass."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return f"{value:.6g}"

@@ -1,0 +1,338 @@
+"""A whole operator without kopf, threads or waiting: fake cluster, fake store, fake clock.
+
+`settle` runs everything that is due now, `advance` lets time pass. The kubelet and the Job
+controller are played by `run_pod`, `finish` and `fail`, in the order in which the real ones write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+
+from mens.api import jobs
+from mens.artifacts import digests, layout, manifests, memory, refs
+from mens_operator import eventing, reconciling, storage
+from mens_operator.cluster import cache, errors, kinds, lease, queue, watch
+from mens_operator.cluster import memory as fake
+from mens_operator.manifests import platform
+from mens_operator.plans import outcomes
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+INSTALLATION = platform.Platform(
+    images=platform.Images("mens-corpus:1", "mens-trainer:1", "mens-server:1"),
+    bucket="s3://mens",
+    s3_environment={"MENS_S3_ENDPOINT": "http://store:8333"},
+    s3_secret="mens-s3",  # a name
+)
+POLICY = outcomes.Policy()
+
+CORPUS = """
+apiVersion: mens.vox-lang.org/v1alpha1
+kind: MensCorpus
+metadata: {namespace: default, name: docs}
+spec:
+  sources:
+    - {name: docs, s3: {uri: "s3://mens/sources/docs"}, extract: [MarkdownSections], license: MIT}
+"""
+TRAINRUN = """
+apiVersion: mens.vox-lang.org/v1alpha1
+kind: MensTrainRun
+metadata: {namespace: default, name: tune}
+spec:
+  baseModel: {uri: "s3://mens/models/tiny/1"}
+  corpusRef: {name: docs}
+"""
+SERVE = """
+apiVersion: mens.vox-lang.org/v1alpha1
+kind: MensServe
+metadata: {namespace: default, name: chat}
+spec:
+  baseModel: {uri: "s3://mens/models/tiny/1"}
+  adapters:
+    - {name: tuned, trainRunRef: {name: tune}}
+"""
+
+CORPUS_KEY = kinds.Key(kinds.CORPUS, "default", "docs")
+RUN_KEY = kinds.Key(kinds.TRAINRUN, "default", "tune")
+SERVE_KEY = kinds.Key(kinds.SERVE, "default", "chat")
+
+
+class Clock:
+    """Time that stands still until told."""
+
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def seconds(self) -> float:
+        return (self.moment - START).total_seconds()
+
+
+class Simulation:
+    """One operator and its world; `restart` makes a new operator in the same world."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.cluster = fake.MemoryCluster(self.clock.now)
+        self.store = memory.MemoryStore(["mens"])
+        self._readers: list[storage.StoreReader] = []
+        self._start()
+
+    def _start(self) -> None:
+        elector_free = lease.Fenced(self.cluster, lambda: None)
+        self.queue = queue.WorkQueue(self.clock.seconds)
+        reader = storage.StoreReader(self.store, self.clock.seconds)
+        self._readers.append(reader)
+        self.reconciler = reconciling.Reconciler(
+            cluster=elector_free,
+            store=reader,
+            recorder=eventing.Recorder(
+                elector_free, "test", clock=self.clock.seconds, now=self.clock.now
+            ),
+            work=self.queue,
+            installation=INSTALLATION,
+            policy=POLICY,
+            now=self.clock.now,
+        )
+        self._seen = 0
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
+
+    def restart(self) -> None:
+        """Lose everything an operator knows; the world goes on."""
+        self._start()
+
+    # -- time --------------------------------------------------------------------------------
+
+    async def hear(self) -> None:
+        """List everything into the cache, as after a start."""
+        for kind in (*kinds.RESOURCES, *kinds.CHILDREN):
+            selector = cache.MANAGED_SELECTOR if kind in kinds.CHILDREN else ""
+            scope = watch.Scope(kind, None, selector)
+            await watch.list_all(self.cluster, scope, self.reconciler.cache)
+
+    async def settle(self, rounds: int = 50) -> None:
+        """Let the operator do everything that is due now."""
+        for _ in range(rounds):
+            await self.hear()
+            # Wake-ups of children come a moment late on purpose: that moment counts as now.
+            if not await self.queue.drain(self.reconciler, until=self.clock.seconds() + 0.5):
+                return
+        raise AssertionError("the operator never comes to rest")
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass second by second, working on what gets due."""
+        for _ in range(int(seconds)):
+            self.clock.moment += timedelta(seconds=1)
+            await self.settle()
+
+    # -- people ------------------------------------------------------------------------------
+
+    def user(self, text: str, **changes: Any) -> Mapping[str, Any]:
+        """Apply YAML; `changes` overlay the spec."""
+        obj = yaml.safe_load(text)
+        obj["spec"].update(changes)
+        return self.cluster.put(obj)
+
+    def add_model(
+        self,
+        uri: str = "s3://mens/models/tiny/1",
+        *,
+        license_class: str = "Permissive",
+        content: bytes = b"weights",
+    ) -> digests.Digest:
+        """Put a base model into the store."""
+        return self.publish(uri, manifests.Kind.MODEL, license_class=license_class, content=content)
+
+    def publish(
+        self,
+        uri: str,
+        kind: manifests.Kind,
+        *,
+        license_class: str = "Permissive",
+        inputs: tuple[manifests.Input, ...] = (),
+        details: dict[str, Any] | None = None,
+        content: bytes = b"weights",
+    ) -> digests.Digest:
+        """Put an artifact into the store and return its digest."""
+        folder = refs.Uri.parse(uri)
+        digest = digests.Digest.of_bytes(content)
+        self.store.put_bytes(layout.blob(folder, digest), content)
+        manifest = manifests.Manifest(
+            kind=kind,
+            name=folder.name,
+            files=(manifests.File(path="data.bin2", digest=digest, size_bytes=len(content)),),
+            inputs=inputs,
+            compliance=manifests.Compliance(
+                license_expression="MIT",
+                license_class=license_class,
+                attribution_required="Yes",
+            ),
+            details=details or {},
+            producer=manifests.Producer(image="test"),
+        )
+        self.store.put_bytes(folder / manifests.FILE_NAME, manifest.to_bytes())
+        return manifest.digest
+
+    # -- controllers and kubelets --------------------------------------------------------------
+
+    def job(self, owner: kinds.Key) -> dict[str, Any]:
+        """Return the newest Job of a resource."""
+        found = self.jobs(owner)
+        assert found, f"no Job of {owner}"
+        return found[-1]
+
+    def jobs(self, owner: kinds.Key) -> list[dict[str, Any]]:
+        def number(job: dict[str, Any]) -> int:
+            return int(job["metadata"]["resourceVersion"])
+
+        mine = [
+            job
+            for job in self.cluster.objects(kinds.JOB)
+            if job["metadata"]["ownerReferences"][0]["name"] == owner.name
+            and job["metadata"]["ownerReferences"][0]["kind"] == owner.kind.name
+        ]
+        return sorted(mine, key=number)
+
+    def work(self, owner: kinds.Key) -> dict[str, Any]:
+        """Return what MENS_JOB of the newest Job says."""
+        container = self.job(owner)["spec"]["template"]["spec"]["containers"][0]
+        env = {item["name"]: item.get("value") for item in container["env"]}
+        return dict(json.loads(env[jobs.JOB_ENV]))
+
+    def pod_of(self, job: Mapping[str, Any]) -> kinds.Key:
+        return kinds.Key(kinds.POD, job["metadata"]["namespace"], job["metadata"]["name"] + "-x")
+
+    def make_pod(self, job: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        key = self.pod_of(job)
+        labels = dict(job["spec"]["template"]["metadata"]["labels"])
+        labels["batch.kubernetes.io/job-name"] = job["metadata"]["name"]
+        if key not in {kinds.key_of(pod) for pod in self.cluster.objects(kinds.POD)}:
+            self.cluster.put(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {
+                        "namespace": key.namespace,
+                        "name": key.name,
+                        "labels": labels,
+                        "ownerReferences": [
+                            {"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
+                        ],
+                    },
+                }
+            )
+        self.cluster.set_status(key, status)
+
+    def stamp(self) -> str:
+        return self.clock.moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    async def run_pod(self, owner: kinds.Key) -> None:
+        """The pod starts: Job controller, scheduler and kubelet write, one after the other."""
+        job = self.job(owner)
+        key = kinds.key_of(job)
+        self.cluster.set_status(key, {"active": 1, "startTime": self.stamp()})
+        await self.settle()
+        self.make_pod(job, {"phase": "Pending"})
+        await self.settle()
+        self.make_pod(
+            job, {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        )
+        await self.settle()
+        self.cluster.set_status(key, {"active": 1, "ready": 1, "startTime": self.stamp()})
+        await self.settle()
+
+    async def end(self, owner: kinds.Key, code: int, message: str = "", reason: str = "") -> None:
+        """The pod ends; the Job is for a moment neither active nor finished."""
+        job = self.job(owner)
+        key = kinds.key_of(job)
+        terminated = {"exitCode": code, "message": message, "reason": reason}
+        phase = "Failed" if code else "Succeeded"
+        self.make_pod(
+            job,
+            {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]},
+        )
+        await self.settle()
+        self.cluster.set_status(key, {"startTime": self.stamp()})
+        await self.settle()
+        ended = {"lastTransitionTime": self.stamp(), "status": "True"}
+        condition = (
+            {"type": "Failed", "reason": "BackoffLimitExceeded", **ended}
+            if code
+            else {"type": "Complete", **ended}
+        )
+        status: dict[str, Any] = {"startTime": self.stamp(), "conditions": [condition]}
+        if not code:
+            status |= {"succeeded": 1, "completionTime": self.stamp()}
+        self.cluster.set_status(key, status)
+        await self.settle()
+
+    async def build_corpus(self) -> None:
+        """A corpus from its first Job to its end."""
+        await self.run_pod(CORPUS_KEY)
+        self.publish(
+            self.work(CORPUS_KEY)["output"],
+            manifests.Kind.CORPUS,
+            details={"fingerprint": "sha256:1", "rows": {"train": 90, "validation": 10}},
+        )
+        await self.end(CORPUS_KEY, 0)
+
+    async def train(self, *, base: str | None = None) -> digests.Digest:
+        """A run from its first Job to its end."""
+        await self.run_pod(RUN_KEY)
+        work = self.work(RUN_KEY)
+        digest = self.publish(
+            work["output"],
+            manifests.Kind.ADAPTER,
+            inputs=(
+                manifests.Input(
+                    role=manifests.Role.BASE,
+                    name="tiny",
+                    uri=work["base"]["uri"],
+                    digest=digests.Digest.parse(base or work["base"]["digest"]),
+                    license_expression="MIT",
+                ),
+                manifests.Input(
+                    role=manifests.Role.CORPUS,
+                    name="docs",
+                    uri=work["corpus"]["uri"],
+                    digest=digests.Digest.parse(work["corpus"]["digest"]),
+                    license_expression="MIT",
+                ),
+            ),
+            details={"heldOutLoss": {"before": 3.5, "after": 2.25}},
+        )
+        await self.end(RUN_KEY, 0)
+        return digest
+
+    # -- what a person sees --------------------------------------------------------------------
+
+    def status(self, key: kinds.Key) -> dict[str, Any]:
+        for obj in self.cluster.objects(key.kind):
+            if kinds.key_of(obj) == key:
+                return dict(obj.get("status") or {})
+        raise errors.NotFound(str(key))
+
+    def condition(self, key: kinds.Key, type_: str) -> tuple[str, str, str]:
+        for item in self.status(key).get("conditions", ()):
+            if item["type"] == type_:
+                return item["status"], item["reason"], item["message"]
+        return "", "", ""
+
+    def said(self, key: kinds.Key, type_: str) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        return self.condition(key, type_)[:2]
+
+    def writes(self, *verbs: str) -> list[fake.Write]:
+        return [write for write in self.cluster.writes if not verbs or write.verb in verbs]
+
+    def names_of(self, kind: kinds.Kind) -> list[str]:
+        return sorted(obj["metadata"]["name"] for obj in self.cluster.objects(kind))

@@ -1,0 +1,59 @@
+"""Whole courses of the three kinds, against the fake cluster and the fake store."""
+
+from __future__ import annotations
+
+import pytest
+
+from mens_operator.cluster import kinds
+from tests.support import simulation
+from tests.support.simulation import CORPUS_KEY, RUN_KEY, SERVE_KEY, Simulation
+
+
+async def test_a_smooth_run_costs_three_writes_and_two_events(sim: Simulation) -> None:
+    """One Job, one status when it runs, one when it is verified."""
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    await sim.build_corpus()
+    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    written = [write.verb for write in sim.writes() if write.key.kind != kinds.EVENT]
+    assert written == ["apply", "apply_status", "apply_status"]
+    events = [event["reason"] for event in sim.cluster.objects(kinds.EVENT)]
+    assert events == ["Running", "Succeeded"]
+
+
+async def test_from_corpus_to_endpoint(sim: Simulation) -> None:
+    """All three applied at once come up in their order, each waiting for the one before."""
+    base = sim.add_model()
+    sim.user(simulation.SERVE)
+    sim.user(simulation.TRAINRUN)
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    assert sim.said(RUN_KEY, "Validated") == ("Unknown", "CorpusNotReady")
+    assert sim.said(SERVE_KEY, "AdaptersReady") == ("False", "TrainRunNotReady")
+    assert not sim.jobs(RUN_KEY)
+    await sim.build_corpus()
+    assert sim.work(RUN_KEY)["base"]["digest"] == base
+    digest = await sim.train()
+    assert sim.said(RUN_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status(RUN_KEY)["artifact"]["digest"] == digest
+    assert sim.status(RUN_KEY)["heldOutLoss"] == {"before": "3.5", "after": "2.25"}
+    assert sim.said(SERVE_KEY, "AdaptersReady") == ("True", "AdaptersReady")
+    assert sim.names_of(kinds.DEPLOYMENT) == sim.names_of(kinds.SERVICE) == ["chat-serve"]
+    deployment = kinds.Key(kinds.DEPLOYMENT, "default", "chat-serve")
+    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "observedGeneration": 1}
+    sim.cluster.set_status(deployment, counts)
+    await sim.settle()
+    assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("seconds", [1, 700])
+async def test_rest_writes_nothing(sim: Simulation, seconds: int) -> None:
+    """A finished world costs no write, however long one waits, nor after a restart."""
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    await sim.build_corpus()
+    sim.cluster.writes.clear()
+    await sim.advance(seconds)
+    sim.restart()
+    await sim.settle()
+    assert not sim.writes()
