@@ -1,0 +1,179 @@
+"""Facts about publishing: visible at once or not at all, and never something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mens.artifacts import digests, errors, layout, manifests, memory, publishing, reading, refs
+from tests.support import lying
+from tests.support import manifests as some
+
+WHERE = refs.Uri("mens", "runs/uid/key")
+SEGMENTS = st.text("abcXYZ019._- é漢", min_size=1, max_size=8).filter(
+    lambda s: s.strip() == s and s not in {".", ".."}
+)
+PATHS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
+
+
+def unambiguous(files: dict[str, bytes]) -> bool:
+    return not any(a != b and b.startswith(a + "/") for a in files for b in files)
+
+
+FOLDERS = (
+    st.dictionaries(PATHS, st.binary(max_size=64), min_size=1, max_size=5)
+    .filter(unambiguous)
+    .filter(lambda files: not set(files) & manifests.RESERVED)
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(files=FOLDERS)
+def test_identity(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
+    """For every folder, fetching what was published gives that folder."""
+    base = tmp_path_factory.mktemp("identity")
+    store = memory.MemoryStore(["mens"])
+    ref = publishing.publish(store, WHERE, some.folder(base / "in", files), some.draft())
+    reading.fetch(store, ref, base / "out")
+    found = {
+        path.relative_to(base / "out").as_posix(): path.read_bytes()
+        for path in (base / "out").rglob("*")
+        if path.is_file()
+    }
+    assert found == files
+
+
+@settings(max_examples=25, deadline=None)
+@given(files=FOLDERS)
+def test_a_crash_before_any_write(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
+) -> None:
+    """Dying before the k-th write, for every k, leaves no artifact; a retry then completes it."""
+    folder = some.folder(tmp_path_factory.mktemp("crash"), files)
+    whole = lying.CrashingStore()
+    expected = publishing.publish(whole, WHERE, folder, some.draft(), threads=1)
+    for survived in range(whole.writes):
+        store = lying.CrashingStore()
+        store.writes_left = survived
+        with pytest.raises(lying.CrashedError):
+            publishing.publish(store, WHERE, folder, some.draft(), threads=1)
+        assert publishing.existing(store, WHERE) is None
+        store.writes_left = 10**9
+        assert publishing.publish(store, WHERE, folder, some.draft(), threads=1) == expected
+        assert store.writes == whole.writes, "what had arrived was not sent again"
+        reading.verify(store, expected)
+
+
+def test_the_manifest_is_the_last_write(tmp_path: Path) -> None:
+    """Every blob is there before the manifest is."""
+    store = lying.CrashingStore()
+    store.writes_left = 2
+    folder = some.folder(tmp_path, {"a": b"1", "b": b"2"})
+    with pytest.raises(lying.CrashedError):
+        publishing.publish(store, WHERE, folder, some.draft())
+    assert all(info.uri.key.startswith("blobs/") for info in store.list(refs.Uri("mens")))
+
+
+def test_first_manifest_wins(tmp_path: Path) -> None:
+    """Who comes second with something else gets back what was there first."""
+    store = memory.MemoryStore(["mens"])
+    first = some.folder(tmp_path / "1", {"a": b"1"})
+    second = some.folder(tmp_path / "2", {"a": b"2"})
+    ref = publishing.publish(store, WHERE, first, some.draft())
+    assert publishing.publish(store, WHERE, second, some.draft()) == ref
+
+
+def test_a_store_that_ignores_conditions(tmp_path: Path) -> None:
+    """Where conditions are ignored, the reference returned is still what lies there."""
+    store = lying.UnconditionalStore()
+    ref = publishing.publish(store, WHERE, some.folder(tmp_path, {"a": b"1"}), some.draft())
+    assert manifests.read(store, WHERE)[1] == ref.digest
+
+
+def test_a_store_that_loses_bytes(tmp_path: Path) -> None:
+    """A blob that arrived short is noticed before the manifest is written."""
+    store = lying.ForgetfulStore()
+    with pytest.raises(errors.DigestMismatch, match="the store loses bytes"):
+        publishing.publish(store, WHERE, some.folder(tmp_path, {"a": b"1234"}), some.draft())
+    assert publishing.existing(store, WHERE) is None
+
+
+def test_equal_files_are_one_blob(tmp_path: Path) -> None:
+    """Two files with the same bytes are stored once and come back as two."""
+    store = memory.MemoryStore(["mens"])
+    folder = some.folder(tmp_path / "in", {"a": b"same", "b/c": b"same"})
+    ref = publishing.publish(store, WHERE, folder, some.draft())
+    assert len(list(store.list(refs.Uri("mens", "blobs")))) == 1
+    reading.fetch(store, ref, tmp_path / "out")
+    assert (tmp_path / "out/b/c").read_bytes() == b"same"
+
+
+def test_a_damaged_blob_is_repaired_on_demand(tmp_path: Path) -> None:
+    """Bytes damaged in the store keep their size; publishing without trust replaces them."""
+    store = memory.MemoryStore(["mens"])
+    folder = some.folder(tmp_path, {"a": b"good"})
+    blob = layout.blob(WHERE, digests.Digest.of_bytes(b"good"))
+    store.put_bytes(blob, b"evil")
+    ref = publishing.publish(store, WHERE, folder, some.draft())
+    with pytest.raises(errors.DigestMismatch):
+        reading.verify(store, ref)
+    store.delete(layout.manifest(WHERE))
+    assert publishing.publish(store, WHERE, folder, some.draft(), trust_present=False) == ref
+    reading.verify(store, ref)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.bin", errors.PickleRefused),
+        ("sub/Weights.PT", errors.PickleRefused),
+        ("x.ckpt", errors.PickleRefused),
+        ("x.joblib", errors.PickleRefused),
+        ("manifest.json", errors.NameRefused),
+        ("progress.json", errors.NameRefused),
+        ("a\\b", errors.NameRefused),
+        ("new\nline", errors.NameRefused),
+        ("right\u202eleft", errors.NameRefused),
+    ],
+)
+def test_refused_files(tmp_path: Path, name: str, expected: type[errors.StoreError]) -> None:
+    """Pickles, reserved names and unprintable names are refused before anything is written."""
+    store = lying.CrashingStore()
+    folder = some.folder(tmp_path, {"a": b"1", name: b"2"})
+    with pytest.raises(expected):
+        publishing.publish(store, WHERE, folder, some.draft())
+    assert store.writes == 0
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    """A link is refused: what it points to may not be meant to be published."""
+    folder = some.folder(tmp_path / "in", {"a": b"1"})
+    (folder / "link").symlink_to("/etc/hostname")
+    with pytest.raises(errors.NameRefused, match="is a link"):
+        publishing.publish(memory.MemoryStore(["mens"]), WHERE, folder, some.draft())
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    """There is no artifact without a file."""
+    with pytest.raises(errors.ManifestInvalid, match="nothing to publish"):
+        publishing.publish(memory.MemoryStore(["mens"]), WHERE, tmp_path, some.draft())
+
+
+def test_progress(tmp_path: Path) -> None:
+    """Progress counts up to all bytes, publishing and fetching."""
+    store = memory.MemoryStore(["mens"])
+    folder = some.folder(tmp_path / "in", {"a": b"1" * 10, "b": b"2" * 20})
+    seen: list[tuple[int, int]] = []
+    ref = publishing.publish(
+        store, WHERE, folder, some.draft(), progress=lambda done, all_: seen.append((done, all_))
+    )
+    assert seen[-1] == (30, 30)
+    seen.clear()
+    reading.fetch(
+        store, ref, tmp_path / "out", progress=lambda done, all_: seen.append((done, all_))
+    )
+    assert seen[-1] == (30, 30)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
