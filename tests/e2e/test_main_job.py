@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hack.demo import kubectl
+from hack.demo import kubectl, platform
 from mens.artifacts import manifests, refs, s3
 from tests.e2e import conftest, resources
 
@@ -38,6 +38,7 @@ def _post(address: str, model: str) -> dict[str, Any]:
 
 def test_sources_become_an_endpoint_that_answers(
     kube: kubectl.Kubectl,
+    storage: platform.Storage,
     target: s3.S3Store,
     base: str,
     space: str,
@@ -69,7 +70,7 @@ def test_sources_become_an_endpoint_that_answers(
         with pytest.raises(urllib.error.HTTPError) as caught:
             _post(address, "unknown")
         assert caught.value.code == 404
-    other = conftest.import_tiny(target, tmp_path, f"other-{space}", seed=2)
+    other = conftest.import_tiny(storage, tmp_path, f"other-{space}", seed=2)
     manifest = resources.serve(space, other, {"trainRunRef": {"name": "run"}})
     manifest["metadata"]["name"] = "elsewhere"
     kube.apply(manifest)
