@@ -52,7 +52,7 @@ def make() -> None:
     _call([str(python()), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", tools])
     install = [str(uv), "pip", "install", "--quiet", "--python", str(python())]
     _call([*install, "--require-hashes", "-r", str(REQUIREMENTS / "dev.txt")])
-    # The build backend is a requirement too, so nothing unpinned is fetched for the editable install.
+    # The build backend is a requirement too: the editable install fetches nothing unpinned.
     _call([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     for old in VENV.glob(".complete-*"):
         old.unlink()

@@ -46,7 +46,7 @@ def test_empty_corpus(kube: kubectl.Kubectl, target: s3.S3Store, space: str, wai
 def test_wrong_credentials_recover(
     kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any
 ) -> None:
-    """Credentials that the store refuses are named without the secret; correcting them is enough."""
+    """Refused credentials are named without the secret; correcting them is enough."""
     secret = kube.get(space, "secret", "mens-s3")
     assert secret is not None
     good = secret["data"]
