@@ -1,0 +1,1 @@
+"""The server: one HTTP contract above interchangeable engines."""

@@ -23,26 +23,81 @@ ARCHITECTURES: Final = frozenset(
 """Architectures whose attention this server computes and tests against Hugging Face's own."""
 
 BASE_KEYS: Final = frozenset(
-    "architectures attention_bias attention_dropout bos_token_id dtype eos_token_id head_dim "
-    "hidden_act hidden_size initializer_range intermediate_size layer_types "
-    "max_position_embeddings max_window_layers mlp_bias model_type num_attention_heads "
-    "num_hidden_layers num_key_value_heads pad_token_id pretraining_tp rms_norm_eps "
-    "rope_parameters rope_scaling rope_theta sliding_window tie_word_embeddings torch_dtype "
-    "unk_token_id use_sliding_window vocab_size".split()
+    {
+        "architectures",
+        "attention_bias",
+        "attention_dropout",
+        "bos_token_id",
+        "dtype",
+        "eos_token_id",
+        "head_dim",
+        "hidden_act",
+        "hidden_size",
+        "initializer_range",
+        "intermediate_size",
+        "layer_types",
+        "max_position_embeddings",
+        "max_window_layers",
+        "mlp_bias",
+        "model_type",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "num_key_value_heads",
+        "pad_token_id",
+        "pretraining_tp",
+        "rms_norm_eps",
+        "rope_parameters",
+        "rope_scaling",
+        "rope_theta",
+        "sliding_window",
+        "tie_word_embeddings",
+        "torch_dtype",
+        "unk_token_id",
+        "use_sliding_window",
+        "vocab_size",
+    }
 )
 """Keys of config.json that reach the model's configuration."""
 
 BASE_KEYS_WITHOUT_EFFECT: Final = frozenset(
-    "_model_name_or_path _name_or_path chunk_size_feed_forward id2label is_encoder_decoder "
-    "is_llama_config label2id output_attentions output_hidden_states problem_type return_dict "
-    "rope_interleaved transformers.js_config transformers_version use_cache".split()
+    {
+        "_model_name_or_path",
+        "_name_or_path",
+        "chunk_size_feed_forward",
+        "id2label",
+        "is_encoder_decoder",
+        "is_llama_config",
+        "label2id",
+        "output_attentions",
+        "output_hidden_states",
+        "problem_type",
+        "return_dict",
+        "rope_interleaved",
+        "transformers.js_config",
+        "transformers_version",
+        "use_cache",
+    }
 )
 """Keys that real models carry and that change nothing here; they are left out."""
 
 ADAPTER_KEYS: Final = frozenset(
-    "alpha_pattern base_model_name_or_path bias inference_mode init_lora_weights lora_alpha "
-    "lora_dropout peft_type peft_version r rank_pattern revision target_modules task_type "
-    "use_rslora".split()
+    {
+        "alpha_pattern",
+        "base_model_name_or_path",
+        "bias",
+        "inference_mode",
+        "init_lora_weights",
+        "lora_alpha",
+        "lora_dropout",
+        "peft_type",
+        "peft_version",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+    }
 )
 """Keys of adapter_config.json that this server understands."""
 

@@ -1,0 +1,1 @@
+"""What computes tokens: one contract, several engines."""

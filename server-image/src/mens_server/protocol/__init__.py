@@ -1,0 +1,1 @@
+"""Wire types: pure, no tensors and no sockets."""

@@ -190,5 +190,5 @@ def _longest(config: Any) -> int:
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True):
         # Within the window, windowed attention and full attention are the same.
-        return min(config.max_position_embeddings, int(window))
+        return min(int(config.max_position_embeddings), int(window))
     return int(config.max_position_embeddings)

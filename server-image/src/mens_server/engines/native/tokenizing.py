@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ class FolderTokenizer:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer  # noqa: PLC0415  # seconds of import
 
+        # Encoding sets options on the shared object first, so two threads may not do it together.
+        self._lock = threading.Lock()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
@@ -28,9 +31,10 @@ class FolderTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a plain text; special tokens written in it stay plain text."""
-        return list(
-            self._tokenizer.encode(text, add_special_tokens=True, split_special_tokens=True)
-        )
+        with self._lock:
+            return list(
+                self._tokenizer.encode(text, add_special_tokens=True, split_special_tokens=True)
+            )
 
     def render(self, messages: Sequence[ports.Message]) -> list[int]:
         """Token ids of a conversation, up to where the assistant's turn begins."""
@@ -47,7 +51,8 @@ class FolderTokenizer:
             raise refusals.InvalidRequest(
                 f"The base model's chat template refuses these messages: {error}", param="messages"
             ) from error
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        with self._lock:
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""

@@ -1,0 +1,1 @@
+"""HTTP: written once, above every engine."""

@@ -1,0 +1,143 @@
+"""What the routes share: the models, the engine once it is there, and one way to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mens_server import catalog, completing, limits, metrics, readiness
+from mens_server.engines import ports
+from mens_server.protocol import generation, refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question, whatever route it came by."""
+
+    entry: catalog.Entry
+    """Who answers."""
+    encode: Callable[[ports.Tokenizer], list[int]]
+    """Makes the prompt's tokens."""
+    sampling: generation.Sampling
+    """How tokens are chosen."""
+    max_tokens: int | None
+    """Tokens asked for; None leaves it to the server."""
+    stops: tuple[str, ...]
+    """Stop strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that has been admitted."""
+
+    entry: catalog.Entry
+    """Who answers."""
+    prompt_tokens: int
+    """Tokens of the prompt."""
+    deltas: AsyncIterator[completing.Delta]
+    """Its pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A finished answer."""
+
+    text: str
+    """All of it."""
+    tokens: int
+    """Tokens generated."""
+    finish: str
+    """Why it ended."""
+
+
+class Service:
+    """One server: made before anything is loaded, so that the probes can answer at once."""
+
+    def __init__(self, bounds: limits.Limits, base_name: str) -> None:
+        self.limits: Final = bounds
+        self.models: Final = catalog.Catalog()
+        self.readiness: Final = readiness.Readiness()
+        self.engine: ports.Engine | None = None
+        self.metrics: Final = metrics.Metrics(
+            self._stats, lambda: self.readiness.ready, self.models, base_name
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's heartbeat is young; loading counts as alive."""
+        engine = self.engine
+        return engine is None or engine.heartbeat_age() < self.limits.heartbeat_seconds
+
+    def find(self, name: str) -> catalog.Entry:
+        """The model of a name; while loading, that nobody answers yet."""
+        if self.engine is None or not self.readiness.ready:
+            report = self.readiness.report()
+            if report["phase"] != readiness.DRAINING:
+                why = f" ({report['reason']}: {report['message']})" if report["reason"] else ""
+                raise refusals.Unavailable(
+                    f"The server is not ready yet, phase {report['phase']}{why}: see /ready."
+                )
+        return self.models.find(name)
+
+    async def begin(self, ask: Ask) -> Answer:
+        """Admit a question, or say why not."""
+        engine = self.engine
+        if engine is None:
+            raise refusals.Unavailable("The server is not ready yet: see /ready.")
+        deadline = time.monotonic() + self.limits.answer_seconds
+        # A megabyte of text takes the tokenizer long enough to disturb other answers.
+        prompt = await asyncio.to_thread(ask.encode, engine.tokenizer)
+        room = engine.max_context - len(prompt)
+        if room < 1:
+            raise refusals.ContextTooLong(
+                f"The prompt has {len(prompt)} tokens, but the context holds {engine.max_context}."
+            )
+        wanted = ask.max_tokens or min(self.limits.default_max_tokens, room)
+        request = generation.Generation(tuple(prompt), wanted, ask.entry.adapter, ask.sampling)
+        stream = engine.submit(request)
+        timing = self.metrics.begin(ask.entry.name, len(prompt))
+        pieces = completing.deltas(stream, engine.tokenizer, ask.stops)
+        return Answer(ask.entry, len(prompt), _timed(pieces, stream, timing, deadline))
+
+    def _stats(self) -> generation.Stats | None:
+        return None if self.engine is None else self.engine.stats()
+
+
+async def whole(answer: Answer) -> Whole:
+    """Wait for the end of an answer."""
+    text, tokens, finish = [], 0, generation.Finish.STOP
+    async for delta in answer.deltas:
+        text.append(delta.text)
+        tokens, finish = delta.tokens, delta.finish or finish
+    return Whole("".join(text), tokens, str(finish))
+
+
+async def _timed(
+    pieces: AsyncIterator[completing.Delta],
+    stream: ports.TokenStream,
+    timing: metrics.Timing,
+    deadline: float,
+) -> AsyncIterator[completing.Delta]:
+    """The same pieces, counted, until the deadline."""
+    finish = "abort"
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    delta = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise refusals.DeadlineExceeded(
+                    "The answer took longer than this server allows: ask for fewer tokens."
+                ) from error
+            timing.token(delta.tokens)
+            if delta.finish is not None:
+                finish = str(delta.finish)
+            yield delta
+    finally:
+        stream.cancel()
+        timing.end(finish)

@@ -1,0 +1,86 @@
+"""Wire types of the Ollama-shaped routes; reading and inference only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from mens_server.protocol import bodies
+
+VERSION = "0.12.0"
+"""Version of Ollama's protocol that these routes follow."""
+
+_Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Options(bodies.Body):
+    """Sampling, under Ollama's names."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
+    seed: int | None = None
+    num_predict: Annotated[int, Field(ge=-1, le=2**31 - 1)] = -1
+    """Tokens to generate; -1 and 0 leave it to the server."""
+    num_ctx: Annotated[int, Field(ge=1)] | None = None
+    """Context that the client counts on; refused when the server has less."""
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] = Field(default_factory=list)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings as a list."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class Common(bodies.Body):
+    """What both routes take."""
+
+    NEUTRAL: ClassVar = {
+        "format": ("", None),
+        "think": (False, None),
+        "tools": ([], None),
+        "images": ([], None),
+    }
+
+    model: Annotated[str, Field(max_length=128)]
+    stream: bool = True
+    options: Options = Options()
+    keep_alive: str | int | float | None = None
+    """How long Ollama would keep the model; here it stays loaded anyway."""
+
+
+class Message(bodies.Body):
+    """One turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatRequest(Common):
+    """POST /api/chat."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=512)]
+
+
+class GenerateRequest(Common):
+    """POST /api/generate."""
+
+    NEUTRAL: ClassVar = {**Common.NEUTRAL, "context": ([], None), "suffix": ("", None)}
+
+    prompt: Annotated[str, Field(min_length=1)]
+    system: str = ""
+    raw: bool = False
+    """Whether the prompt goes to the model without the chat template."""
+
+
+def tag(name: str, digest: str, family: str) -> dict[str, Any]:
+    """One model of /api/tags."""
+    details = {"format": "safetensors", "family": family, "families": [family]}
+    return {
+        "name": f"{name}:latest",
+        "model": f"{name}:latest",
+        "modified_at": "1970-01-01T00:00:00Z",
+        "size": 0,
+        "digest": digest.removeprefix("sha256:"),
+        "details": details,
+    }

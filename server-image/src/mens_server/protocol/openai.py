@@ -1,0 +1,151 @@
+"""Wire types of the OpenAI routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from mens_server.protocol import bodies, refusals
+
+MAX_MESSAGES: Final = 512
+"""Turns of one conversation."""
+MAX_STOPS: Final = 4
+"""Stop strings, as at OpenAI."""
+
+_TOKENS: Final = 2**31 - 1
+_Stop = Annotated[str, Field(min_length=1, max_length=256)]
+_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
+
+
+class StreamOptions(bodies.Body):
+    """How to stream."""
+
+    include_usage: bool = False
+    """Whether a last chunk tells the numbers of tokens."""
+
+
+class TextPart(bodies.Body):
+    """A piece of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(bodies.Body):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class Common(bodies.Body):
+    """What both kinds of completions take."""
+
+    NEUTRAL: ClassVar = {
+        "n": (1, None),
+        "presence_penalty": (0, None),
+        "frequency_penalty": (0, None),
+        "logit_bias": ({}, None),
+        "store": (False, None),
+        "service_tier": ("auto", "default", None),
+    }
+
+    model: Annotated[str, Field(max_length=128)]
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=_TOKENS)] | None = None
+    stop: _Stop | _Stops = Field(default_factory=list)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
+    """Who asks, for the asker's own records; nothing depends on it."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings as a list."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the numbers of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class ChatRequest(Common):
+    """POST /v1/chat/completions."""
+
+    NEUTRAL: ClassVar = {
+        **Common.NEUTRAL,
+        "logprobs": (False, None),
+        "top_logprobs": (0, None),
+        "response_format": ({"type": "text"}, None),
+        "tools": ([], None),
+        "tool_choice": ("none", "auto", None),
+        "parallel_tool_calls": (True, False, None),
+        "modalities": (["text"], None),
+    }
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_TOKENS)] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens asked for, under either of the two names."""
+        both = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(both) > 1:
+            raise refusals.InvalidRequest(
+                "max_tokens and max_completion_tokens say different things.", param="max_tokens"
+            )
+        return next(iter(both), None)
+
+
+class CompletionRequest(Common):
+    """POST /v1/completions."""
+
+    NEUTRAL: ClassVar = {
+        **Common.NEUTRAL,
+        "best_of": (1, None),
+        "echo": (False, None),
+        "logprobs": (None,),
+        "suffix": ("", None),
+    }
+
+    prompt: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=1)]
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    )
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    """Numbers of tokens."""
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def chat_choice(text: str, finish: str | None) -> dict[str, Any]:
+    """The one choice of a chat completion."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def chat_delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """The one choice of a chunk of a chat completion."""
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def text_choice(text: str, finish: str | None) -> dict[str, Any]:
+    """The one choice of a completion, whole or chunk."""
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}

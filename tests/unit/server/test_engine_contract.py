@@ -1,0 +1,192 @@
+"""What every engine keeps to; the same tests for the native and the fake one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mens_server import checks
+from mens_server.engines import fake, looping, ports
+from mens_server.engines.native import running
+from mens_server.protocol import generation, refusals
+
+GREEDY = generation.Sampling(temperature=0)
+SLOTS, QUEUE, CONTEXT = 2, 2, 100
+
+
+class Slow:
+    """A runner that waits for permission before each step."""
+
+    def __init__(self, inner: looping.Runner) -> None:
+        self._inner = inner
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def step(self, segments: list[object]) -> list[int]:
+        import time  # noqa: PLC0415
+
+        time.sleep(self.seconds)
+        return self._inner.step(segments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=["fake", "native"])
+def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], looping.Runner]:
+    if request.param == "fake":
+        return lambda: fake.FakeRunner(slots=SLOTS, max_context=CONTEXT, answer_tokens=10**9)
+    return lambda: running.load(
+        models / "base", slots=SLOTS, max_context=CONTEXT, threads=2, dtype=torch.float32
+    )
+
+
+@pytest.fixture
+async def slow(make_runner: Callable[[], looping.Runner]) -> Slow:
+    return Slow(make_runner())
+
+
+@pytest.fixture
+async def engine(slow: Slow) -> AsyncIterator[looping.LoopEngine]:
+    engine = looping.LoopEngine(slow, max_queue=QUEUE)  # type: ignore[arg-type]
+    yield engine
+    await asyncio.to_thread(engine.close)
+
+
+async def tokens(stream: ports.TokenStream) -> list[int]:
+    return [event.token async for event in stream]
+
+
+def ask(
+    text: str = "hello", count: int = 8, adapter: str | None = None, **sampling: object
+) -> generation.Generation:
+    chosen = generation.Sampling(**sampling) if sampling else GREEDY  # type: ignore[arg-type]
+    return generation.Generation(tuple(text.encode()), count, adapter, chosen)
+
+
+async def test_greedy_answers_repeat(engine: looping.LoopEngine) -> None:
+    """Temperature 0 answers the same alone and beside others."""
+    alone = await tokens(engine.submit(ask()))
+    beside = await asyncio.gather(
+        tokens(engine.submit(ask())),
+        tokens(engine.submit(ask("other", 5))),
+        tokens(engine.submit(ask())),
+    )
+    assert len(alone) <= 8
+    assert beside[0] == beside[2] == alone
+
+
+async def test_a_seed_fixes_the_draw(engine: looping.LoopEngine) -> None:
+    """Same seed, same answer; another seed, another one."""
+    one = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
+    same = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
+    other = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=8)))
+    assert one == same != other
+
+
+async def test_the_last_event_says_why(engine: looping.LoopEngine) -> None:
+    """Only the last event has a reason, and `length` comes at exactly max_tokens."""
+    events = [event async for event in engine.submit(ask(count=3))]
+    assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
+    assert events[-1].finish is not None
+    if events[-1].finish is generation.Finish.LENGTH:
+        assert len(events) == 3
+
+
+async def test_the_queue_is_bounded(engine: looping.LoopEngine, slow: Slow) -> None:
+    """Slots and queue full: the next one is refused with a time to wait; then it works again."""
+    slow.seconds = 0.05
+    streams = [engine.submit(ask(count=4)) for _ in range(SLOTS + QUEUE)]
+    with pytest.raises(refusals.QueueFull) as refusal:
+        engine.submit(ask())
+    assert refusal.value.retry_after_seconds
+    slow.seconds = 0
+    await asyncio.gather(*(tokens(stream) for stream in streams))
+    assert await tokens(engine.submit(ask()))
+
+
+async def test_cancelling_frees_the_slot(engine: looping.LoopEngine, slow: Slow) -> None:
+    """A cancelled request leaves within one step and lets the next one in."""
+    slow.seconds = 0.01
+    streams = [engine.submit(ask(count=90)) for _ in range(SLOTS)]
+    waiting = engine.submit(ask(count=1))
+    async for _ in streams[0]:
+        break
+    for stream in streams:
+        stream.cancel()
+    assert len(await asyncio.wait_for(tokens(waiting), 5)) == 1
+    assert engine.stats().running == 0
+
+
+async def test_what_does_not_fit_is_refused(engine: looping.LoopEngine) -> None:
+    """Too long, empty, or an adapter that is not there: refused before anything is computed."""
+    with pytest.raises(refusals.ContextTooLong):
+        engine.submit(ask(count=CONTEXT))
+    with pytest.raises(refusals.InvalidRequest):
+        engine.submit(ask(text=""))
+    with pytest.raises(refusals.ModelNotFound):
+        engine.submit(ask(adapter="sha256:none"))
+
+
+async def test_adapters_answer_differently(engine: looping.LoopEngine, models: Path) -> None:
+    """Base and adapters mixed in one batch answer as each does alone."""
+    for name in ("a", "b"):
+        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles(name, models / name))
+    alone = {name: await tokens(engine.submit(ask(adapter=name))) for name in (None, "a", "b")}
+    assert len({tuple(answer) for answer in alone.values()}) == 3
+    mixed = await asyncio.gather(*(tokens(engine.submit(ask(adapter=name))) for name in alone))
+    assert mixed == list(alone.values())
+
+
+async def test_draining_finishes_what_runs(engine: looping.LoopEngine, slow: Slow) -> None:
+    """A draining engine admits nothing, finishes its answers, and says when it cannot."""
+    slow.seconds = 0.01
+    stream = engine.submit(ask(count=5))
+    assert not await engine.drain(0)
+    with pytest.raises(refusals.Unavailable):
+        engine.submit(ask())
+    drained, answer = await asyncio.gather(engine.drain(20), tokens(stream))
+    assert drained
+    assert answer
+
+
+async def test_closing_ends_waiting_requests(engine: looping.LoopEngine, slow: Slow) -> None:
+    """Nobody waits for ever on an engine that is gone."""
+    slow.seconds = 0.05
+    stream = engine.submit(ask(count=90))
+    await asyncio.to_thread(engine.close)
+    with pytest.raises(refusals.Unavailable):
+        await tokens(stream)
+
+
+async def test_the_heart_beats_while_idle(engine: looping.LoopEngine) -> None:
+    """Liveness is the loop's own sign of life."""
+    await tokens(engine.submit(ask(count=1)))
+    assert engine.heartbeat_age() < 2
+    stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.cache_usage) == (0, 0, 0)
+
+
+async def test_a_failed_step_ends_its_requests_only() -> None:
+    """One bad request does not end the loop; its sender gets an error."""
+    engine = looping.LoopEngine(fake.FakeRunner(slots=1, max_context=50), max_queue=4)
+    bad = engine.submit(ask(fake.FAIL))
+    good = engine.submit(ask())
+    with pytest.raises(refusals.EngineFailed):
+        await tokens(bad)
+    assert await tokens(good)
+    engine.close()
+
+
+async def test_a_broken_adapter_leaves_the_engine_alone(models: Path, tmp_path: Path) -> None:
+    """Refusing an adapter changes nothing for those who are served."""
+    runner = running.load(models / "base", slots=1, max_context=50, threads=2, dtype=torch.float32)
+    engine = looping.LoopEngine(runner, max_queue=4)
+    before = await tokens(engine.submit(ask()))
+    with pytest.raises(checks.Refused):
+        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles("x", tmp_path))
+    assert await tokens(engine.submit(ask())) == before
+    engine.close()
