@@ -8,14 +8,17 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from mens.api import corpus
+from mens.api import corpus, jobs
 from mens.artifacts import errors as store_errors
-from mens.artifacts import manifests, publishing, refs, s3
+from mens.artifacts import manifests, publishing, refs, s3, store
 from mens_corpus import accounting, building, complying, errors, showing, specs
 from mens_corpus.reading import folders, opening, trees
+
+OpenStore: TypeAlias = Callable[[], store.ObjectStore]
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -44,15 +47,25 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run a sub-command; what a person can correct is said in one line."""
     try:
+        # `mens` brings its own way to the store; `python -m mens_corpus` does not.
+        open_store = getattr(arguments, "open_store", _store_of_environment)
         if arguments.corpus_command == "build":
-            return _build(arguments.file, arguments.out)
-        return _show(arguments.where, arguments.rows)
-    except (errors.BuildError, store_errors.StoreError) as e:
+            return _build(arguments.file, arguments.out, open_store)
+        return _show(arguments.where, arguments.rows, open_store)
+    except errors.BuildError as e:
         print(f"{e.reason}: {e}", file=sys.stderr)
-        return int(e.exit_code) if isinstance(e, errors.BuildError) else 1
+        return int(e.exit_code)
+    except store_errors.StoreError as e:
+        print(f"{e.reason}: {e}", file=sys.stderr)
+        trouble = e.transient
+        return int(jobs.ExitCode.STORAGE_TROUBLE if trouble else jobs.ExitCode.INPUT_WRONG)
 
 
-def _build(file: Path, out: str) -> int:
+def _store_of_environment() -> store.ObjectStore:
+    return s3.from_env(os.environ)
+
+
+def _build(file: Path, out: str, open_store: OpenStore) -> int:
     authored = specs.read(file)
     target = None if out.startswith(refs.SCHEME) else Path(out)
     if target is not None and target.exists() and any(target.iterdir()):
@@ -60,11 +73,11 @@ def _build(file: Path, out: str) -> int:
         return 1
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mens-corpus-") as scratch:
-        built = building.build(authored.name, authored.spec, _around(authored, Path(scratch)))
+        built = building.build(
+            authored.name, authored.spec, _around(authored, Path(scratch), open_store)
+        )
         if target is None:
-            ref = publishing.publish(
-                s3.from_env(os.environ), refs.Uri.parse(out), built.folder, built.draft
-            )
+            ref = publishing.publish(open_store(), refs.Uri.parse(out), built.folder, built.draft)
             digest = str(ref.digest)
         else:
             digest = _keep(built, target)
@@ -77,8 +90,10 @@ def _build(file: Path, out: str) -> int:
     return 0
 
 
-def _around(authored: specs.Authored, scratch: Path) -> building.Surroundings:
-    from_spec = opening.opener(lambda: s3.from_env(os.environ), scratch)
+def _around(
+    authored: specs.Authored, scratch: Path, open_store: OpenStore
+) -> building.Surroundings:
+    from_spec = opening.opener(open_store, scratch)
 
     def open_tree(source: corpus.Source) -> trees.Tree:
         folder = authored.folders.get(source.name)
@@ -108,11 +123,11 @@ def _keep(built: building.Built, target: Path) -> str:
     return str(manifest.digest)
 
 
-def _show(where: str, count: int) -> int:
+def _show(where: str, count: int, open_store: OpenStore) -> int:
     with showing.temporary() as scratch:
         folder = Path(where)
         if where.startswith(refs.SCHEME):
-            folder = showing.fetched(s3.from_env(os.environ), refs.Uri.parse(where), Path(scratch))
+            folder = showing.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
         elif not (folder / manifests.FILE_NAME).is_file():
             print(f"{where} holds no {manifests.FILE_NAME}: it is no dataset", file=sys.stderr)
             return 1
