@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mens.api import jobs
 from mens.artifacts import digests, layout, manifests, memory, refs
+from mens.provenance import licences, obligations
 from mens_operator import eventing, reconciling, storage
 from mens_operator.cluster import cache, errors, kinds, lease, queue, watch
 from mens_operator.cluster import memory as fake
 from mens_operator.manifests import platform
 from mens_operator.plans import outcomes
 
+LICENSE = (Path(__file__).parents[2] / "LICENSE").read_bytes()
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 INSTALLATION = platform.Platform(
     images=platform.Images("mens-corpus:1", "mens-trainer:1", "mens-server:1"),
@@ -146,36 +149,40 @@ class Simulation:
         self,
         uri: str = "s3://mens/models/tiny/1",
         *,
-        license_class: str = "Permissive",
+        known_license: bool = True,
         content: bytes = b"weights",
     ) -> digests.Digest:
         """Put a base model into the store."""
-        return self.publish(uri, manifests.Kind.MODEL, license_class=license_class, content=content)
+        return self.publish(uri, manifests.Kind.MODEL, known_license=known_license, content=content)
 
     def publish(
         self,
         uri: str,
         kind: manifests.Kind,
         *,
-        license_class: str = "Permissive",
+        known_license: bool = True,
         inputs: tuple[manifests.Input, ...] = (),
         details: dict[str, Any] | None = None,
         content: bytes = b"weights",
     ) -> digests.Digest:
         """Put an artifact into the store and return its digest."""
         folder = refs.Uri.parse(uri)
-        digest = digests.Digest.of_bytes(content)
-        self.store.put_bytes(layout.blob(folder, digest), content)
+        if known_license:
+            compliance = obligations.of(licences.declare("Apache-2.0"), [LICENSE])
+        else:
+            compliance = obligations.unknown()
+        contents = {"data.safetensors": content, "LICENSES/Apache-2.0.txt": LICENSE}
+        files = []
+        for path, data in contents.items():
+            digest = digests.Digest.of_bytes(data)
+            self.store.put_bytes(layout.blob(folder, digest), data)
+            files.append(manifests.File(path=path, digest=digest, size_bytes=len(data)))
         manifest = manifests.Manifest(
             kind=kind,
             name=folder.name,
-            files=(manifests.File(path="data.bin2", digest=digest, size_bytes=len(content)),),
+            files=tuple(sorted(files, key=lambda file: file.path)),
             inputs=inputs,
-            compliance=manifests.Compliance(
-                license_expression="MIT",
-                license_class=license_class,
-                attribution_required="Yes",
-            ),
+            compliance=compliance,
             details=details or {},
             producer=manifests.Producer(image="test"),
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from mens.api import reasons
 from mens_operator import eventing, storage
 from mens_operator.cluster import cache, errors, kinds, lease, queue
 from mens_operator.manifests import platform
@@ -21,6 +22,9 @@ _SOON: Final = 0.2
 """Seconds after a lost race: the watch will have told by then."""
 _CHILD_DELAY: Final = 0.03
 """Seconds by which news of children wait for each other: a pod's start changes Job and Pod."""
+
+_NAMED_BY_USERS: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
+"""Kinds whose names have no hash in them, so that a namesake may exist."""
 
 _KINDS: Final = {kind.name: kind for kind in kinds.RESOURCES}
 
@@ -106,6 +110,8 @@ class Reconciler:
         except errors.NotLeader:
             raise
         except errors.Refused as error:
+            note = outcomes.Note(warning=True, reason=reasons.FAILED, message=str(error))
+            await self._recorder.tell(raw, note)
             _LOG.error("%s: the API server refuses: %s", key, error)
             raise
         except errors.ClusterError as error:
@@ -151,7 +157,19 @@ class Reconciler:
             await self._cluster.delete(key, uid=removal.uid)
             self.cache.drop(key, uid=removal.uid)
         for obj in outcome.objects:
-            self.cache.put(await self._cluster.apply(obj))
+            await self._apply(obj)
+
+    async def _apply(self, obj: kinds.Object) -> None:
+        """Apply a child, but never take over a stranger's object that has its name."""
+        key = kinds.key_of(obj)
+        if key.kind in _NAMED_BY_USERS and self.cache.get(key) is None:
+            there = await self._cluster.get(key)
+            uid = obj["metadata"]["ownerReferences"][0]["uid"]
+            owners = there["metadata"].get("ownerReferences") or () if there else ()
+            if there is not None and all(owner["uid"] != uid for owner in owners):
+                text = f"{key} exists and is not ours: delete it, or rename the MensServe."
+                raise errors.Refused(text)
+        self.cache.put(await self._cluster.apply(obj))
 
     async def _say(self, key: kinds.Key, raw: kinds.Object, outcome: outcomes.Outcome) -> bool:
         """Write the status if it differs; True if somebody else was faster."""

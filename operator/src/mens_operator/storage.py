@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -16,6 +16,7 @@ import pydantic
 
 from mens.api import jobs, reasons
 from mens.artifacts import digests, errors, layout, manifests, names, reading, refs, store
+from mens.provenance import bases
 from mens_operator.plans import facts
 
 _LOG = logging.getLogger(__name__)
@@ -119,7 +120,16 @@ def _base(source: store.ObjectStore, uri: refs.Uri) -> facts.Answer:
     if manifest.kind is not manifests.Kind.MODEL:
         text = f"{uri} is a {manifest.kind}, not a Model. Correct spec.baseModel.uri."
         return facts.Trouble(reasons.BASE_MODEL_INVALID, text)
-    return facts.Artifact(manifest, digest)
+    texts = [manifest.file(held.path) for held in manifest.compliance.licenses]
+    captured = {each.path: reading.read_file(source, uri, each) for each in texts if each}
+    return facts.Artifact(manifest, digest, _judge(manifest, captured))
+
+
+def _judge(
+    manifest: manifests.Manifest, captured: Mapping[str, bytes] | None = None
+) -> facts.Trouble | None:
+    said = bases.judge(manifest, captured=captured)
+    return None if said.ok else facts.Trouble(said.reason, _sentence(said.message))
 
 
 def _unimported(source: store.ObjectStore, uri: refs.Uri) -> facts.Trouble:
@@ -136,16 +146,15 @@ def _unimported(source: store.ObjectStore, uri: refs.Uri) -> facts.Trouble:
 
 def _output(source: store.ObjectStore, uri: refs.Uri, digest: str | None) -> facts.Answer:
     """Verify manifest, presence and size of every file, and the bytes of small ones."""
-    manifest, found = manifests.read(source, uri)
-    if digest is not None and str(found) != digest:
-        text = f"The manifest of {uri} has digest {found}, but {digest} was announced."
-        return facts.Trouble(reasons.DIGEST_MISMATCH, f"{text} Restore it, or run again.")
-    ref = refs.ArtifactRef(uri=uri, digest=digests.Digest.parse(str(found)))
-    reading.check(source, ref)
+    if digest is None:
+        _, read_now = manifests.read(source, uri)
+        digest = str(read_now)
+    ref = refs.ArtifactRef(uri=uri, digest=digests.Digest.parse(digest))
+    manifest = reading.check(source, ref)
     for file in manifest.files:
         if file.size_bytes <= _PROGRESS_BYTES:
             reading.read_file(source, uri, file)
-    return facts.Artifact(manifest, found)
+    return facts.Artifact(manifest, ref.digest, _judge(manifest))
 
 
 def _is_storage(error: errors.StoreError) -> bool:

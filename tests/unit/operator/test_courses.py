@@ -38,8 +38,8 @@ async def test_from_corpus_to_endpoint(sim: Simulation) -> None:
     assert sim.status(RUN_KEY)["artifact"]["digest"] == digest
     assert sim.status(RUN_KEY)["heldOutLoss"] == {"before": "3.5", "after": "2.25"}
     assert sim.said(SERVE_KEY, "AdaptersReady") == ("True", "AdaptersReady")
-    assert sim.names_of(kinds.DEPLOYMENT) == sim.names_of(kinds.SERVICE) == ["chat-serve"]
-    deployment = kinds.Key(kinds.DEPLOYMENT, "default", "chat-serve")
+    assert sim.names_of(kinds.DEPLOYMENT) == sim.names_of(kinds.SERVICE) == ["chat"]
+    deployment = kinds.Key(kinds.DEPLOYMENT, "default", "chat")
     counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "observedGeneration": 1}
     sim.cluster.set_status(deployment, counts)
     await sim.settle()

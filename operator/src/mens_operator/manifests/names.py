@@ -49,12 +49,15 @@ def parse_job(name: str | None) -> tuple[str, int] | None:
 
 
 def service(resource: str) -> str:
-    """Return the name of Deployment and Service; a Service's begins with a letter."""
-    tail = "-serve"
+    """Return the name of Deployment and Service: the resource's own, where a Service may have it.
+
+    A Service's name begins with a letter, has no dots and at most 63 characters.
+    """
     stem = _label(resource)
     stem = stem if stem[:1].isalpha() else f"m-{stem}"
-    if len(stem) + len(tail) > LIMIT:
-        tail = f"-{key(resource)}{tail}"
+    if stem == resource and len(stem) <= LIMIT:
+        return stem
+    tail = f"-{key(resource)}"
     return stem[: LIMIT - len(tail)].rstrip("-") + tail
 
 

@@ -51,6 +51,17 @@ class Terms(Generic[StatusT]):
     """What to do with the artifact."""
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that must be out of the way before a Job is made."""
+
+    type: str
+    """Type of the condition that says it."""
+    trouble: facts.Trouble
+    waiting: bool = False
+    """Whether nobody need do anything: it is being made."""
+
+
 class Course(Generic[StatusT]):
     """Plans one run, once."""
 
@@ -127,28 +138,25 @@ class Course(Generic[StatusT]):
         unfinished = [job for job in self.children.jobs if not job.finished and not job.deleting]
         return self._outcome(removals=self._removals(unfinished))
 
-    def blocked(
-        self, type_: str, trouble: facts.Trouble, *, waiting: bool = False
-    ) -> outcomes.Outcome:
+    def blocked(self, *obstacles: Obstacle) -> outcomes.Outcome:
         """Say what stands in the way, and look again after a pause that grows."""
-        if trouble.storage:
-            type_ = conditions.STORAGE_READY
-        else:
-            type_ = endings.condition_of(trouble.reason, type_)
-        state = stating.UNKNOWN if waiting else stating.FALSE
-        self.draft.set(type_, state, trouble.reason, trouble.message)
-        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, trouble.reason, trouble.message)
-        self._idle(trouble.reason, trouble.message)
-        backoff = self.policy.storage if trouble.storage else self.policy.wrong_input
+        pauses = []
+        for obstacle in reversed(obstacles):  # The first one of a type is the one that stays.
+            trouble = obstacle.trouble
+            type_ = endings.condition_of(trouble.reason, obstacle.type)
+            state = stating.UNKNOWN if obstacle.waiting else stating.FALSE
+            self.draft.set(type_, state, trouble.reason, trouble.message)
+            backoff = self.policy.storage if trouble.storage else self.policy.wrong_input
+            pauses.append(backoff.since(self.draft.age(type_, state)))
+        first = obstacles[0].trouble
+        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, first.reason, first.message)
+        self._idle(first.reason, first.message)
         foreign = [
             job
             for job in self.children.jobs
             if job.spec != self.terms.spec_key and not job.finished and not job.deleting
         ]
-        return self._outcome(
-            removals=self._removals(foreign),
-            requeue_after=backoff.since(self.draft.age(type_, state)),
-        )
+        return self._outcome(removals=self._removals(foreign), requeue_after=min(pauses))
 
     def asking(self) -> outcomes.Outcome:
         """Wait for facts; nothing is known that could be written."""
@@ -169,7 +177,7 @@ class Course(Generic[StatusT]):
         if works is None:
             return self.asking()
         if isinstance(works, facts.Trouble):
-            return self.blocked(conditions.STORAGE_READY, works)
+            return self.blocked(Obstacle(conditions.STORAGE_READY, works))
         name = names.job(self.terms.metadata.name, key, number)
         old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
         removals = self._removals(old)
@@ -301,7 +309,10 @@ class Course(Generic[StatusT]):
         self._idle(reasons.SUCCEEDED, "The Job is done.")
         self.draft.set(conditions.SUCCEEDED, stating.TRUE, reasons.SUCCEEDED, text)
         words = f"{manifest.compliance.license_expression}: {manifest.compliance.license_class}."
-        self.draft.set(conditions.LICENSE_CLEARED, stating.TRUE, reasons.LICENSE_CLEARED, words)
+        state, reason = stating.TRUE, reasons.LICENSE_CLEARED
+        if found.license is not None:
+            state, reason, words = stating.FALSE, found.license.reason, found.license.message
+        self.draft.set(conditions.LICENSE_CLEARED, state, reason, words)
         ttl = self.terms.ttl_seconds
         return self._outcome(requeue_after=None if ttl is None else float(ttl))
 
@@ -317,6 +328,9 @@ class Course(Generic[StatusT]):
     def _record(self, job: observing.Job, verdict: endings.Verdict) -> outcomes.Outcome:
         """Write down that an attempt ended early: the end of the run, or when the next begins."""
         self._idle(verdict.reason, verdict.message)
+        for type_, (reason, text) in self.terms.cleared.items():
+            if type_ != self.terms.inputs_type:
+                self.draft.set(type_, stating.TRUE, reason, text)
         final = self._final(verdict)
         if final is not None:
             reason, text = final

@@ -17,7 +17,6 @@ from mens.api import conditions, jobs, reasons, serve, trainrun
 from mens.artifacts import digests, manifests, refs
 from mens_operator.manifests import platform, pods, serving
 from mens_operator.plans import endings, facts, observing, outcomes, stating
-from mens_operator.plans import trainrun as runs
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ class _Plan:
 
     def _judge_license(self, base: facts.Artifact) -> facts.Trouble | None:
         said = base.manifest.compliance
-        if said.license_class is manifests.LicenseClass.UNKNOWN:
-            trouble = runs.unknown_license(self.resource.spec.base_model.uri)
+        trouble = base.license
+        if trouble is not None:
             self.draft.set(
                 conditions.LICENSE_CLEARED, stating.FALSE, trouble.reason, trouble.message
             )
@@ -300,8 +299,8 @@ def _misfit(
     if adapter.manifest.kind is not manifests.Kind.ADAPTER:
         text = f"Adapter {wanted.name} names an artifact of kind {adapter.manifest.kind}."
         return facts.Trouble(reasons.ADAPTER_INVALID, f"{text} Give the artifact of a train run.")
-    if adapter.manifest.compliance.license_class is manifests.LicenseClass.UNKNOWN:
-        return runs.unknown_license(f"adapter {wanted.name}")
+    if adapter.license is not None:
+        return adapter.license
     trained_on = adapter.manifest.input(manifests.Role.BASE)
     if trained_on is not None and trained_on.digest == base.digest:
         return None

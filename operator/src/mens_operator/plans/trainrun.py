@@ -26,16 +26,6 @@ class _Inputs:
     corpus: refs.ArtifactRef
 
 
-@dataclass(frozen=True)
-class _Obstacle:
-    """Why there are no inputs yet."""
-
-    type: str
-    trouble: facts.Trouble
-    waiting: bool = False
-    """Whether nobody need do anything: it is being made."""
-
-
 def plan(
     resource: trainrun.MensTrainRun,
     observed: outcomes.Observed,
@@ -62,8 +52,8 @@ def plan(
     found = _inputs(resource, observed, course.facts)
     if found is None:
         return course.asking()
-    if isinstance(found, _Obstacle):
-        return course.blocked(found.type, found.trouble, waiting=found.waiting)
+    if isinstance(found, tuple):
+        return course.blocked(*found)
     key = names.key(spec_key, str(found.base.digest), str(found.corpus.digest))
     return course.start(key, lambda attempt: _job(resource, found, attempt, installation))
 
@@ -76,44 +66,42 @@ def _past_key(resource: trainrun.MensTrainRun, spec_key: str) -> str:
 
 def _inputs(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
-) -> _Inputs | _Obstacle | None:
+) -> _Inputs | tuple[running.Obstacle, ...] | None:
     """Find base and corpus and judge their licences, before any GPU hour; None: ask first."""
-    data = _corpus(resource, observed)
-    base = known.base(resource.spec.base_model.uri)
-    if isinstance(data, _Obstacle):
-        return data
+    uri = resource.spec.base_model.uri
+    data, base = _corpus(resource, observed), known.base(uri)
     if base is None:
         return None
+    obstacles: list[running.Obstacle] = []
     if isinstance(base, facts.Trouble):
-        return _Obstacle(conditions.VALIDATED, base)
-    unknown = manifests.LicenseClass.UNKNOWN
-    if base.manifest.compliance.license_class is unknown:
-        return _Obstacle(conditions.LICENSE_CLEARED, unknown_license(resource.spec.base_model.uri))
+        obstacles.append(running.Obstacle(conditions.VALIDATED, base))
+    elif base.license is not None:
+        obstacles.append(running.Obstacle(conditions.LICENSE_CLEARED, base.license))
+    if isinstance(data, running.Obstacle):
+        obstacles.append(data)
+    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, running.Obstacle):
+        return tuple(obstacles)
     made = data.status.artifact
-    judged = data.status.compliance
     assert made is not None
-    if judged is not None and judged.license_class == str(unknown):
-        return _Obstacle(conditions.LICENSE_CLEARED, unknown_license(made.uri))
+    judged = data.status.compliance
+    if judged is not None and judged.license_class == str(manifests.LicenseClass.UNKNOWN):
+        return (running.Obstacle(conditions.LICENSE_CLEARED, _unknown_license(data)),)
     return _Inputs(
-        base=refs.ArtifactRef(uri=refs.Uri.parse(resource.spec.base_model.uri), digest=base.digest),
+        base=refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest),
         corpus=refs.ArtifactRef(
             uri=refs.Uri.parse(made.uri), digest=digests.Digest.parse(made.digest)
         ),
     )
 
 
-def unknown_license(uri: str) -> facts.Trouble:
-    """Return the trouble of an input that nobody may use yet."""
-    return facts.Trouble(
-        reasons.LICENSE_UNKNOWN,
-        f"The licence of {uri} matches no reviewed text. Import it again with the text of its"
-        " licence (mens model import --license-file), or choose another input.",
-    )
+def _unknown_license(data: corpus.MensCorpus) -> facts.Trouble:
+    text = f"MensCorpus {data.metadata.name} holds rows of unknown licence. Name the licence of"
+    return facts.Trouble(reasons.LICENSE_UNKNOWN, f"{text} each source (spec.sources[].license).")
 
 
 def _corpus(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed
-) -> corpus.MensCorpus | _Obstacle:
+) -> corpus.MensCorpus | running.Obstacle:
     name, where = resource.spec.corpus_ref.name, resource.metadata.namespace
     raw = observed.references.get(("MensCorpus", name))
     if raw is None:
@@ -127,14 +115,17 @@ def _corpus(
     top = said.get(conditions.SUCCEEDED)
     if top is not None and top.status == "True" and found.status.artifact is not None:
         return found
-    why = f"{top.reason}: {top.message}" if top else "it was not looked at yet"
-    text = f"MensCorpus {name} has not succeeded ({why}). See kubectl describe mc -n {where} {name}"
+    # Its message would change this status with each of its own.
+    why = f" ({top.reason})" if top else ""
+    text = f"MensCorpus {name} has not succeeded{why}: kubectl describe mc -n {where} {name}"
     trouble = facts.Trouble(reasons.CORPUS_NOT_READY, text)
-    return _Obstacle(conditions.VALIDATED, trouble, waiting=top is None or top.status != "False")
+    return running.Obstacle(
+        conditions.VALIDATED, trouble, waiting=top is None or top.status != "False"
+    )
 
 
-def _missing(text: str) -> _Obstacle:
-    return _Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
+def _missing(text: str) -> running.Obstacle:
+    return running.Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
 
 
 def _terms(
