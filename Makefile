@@ -11,6 +11,7 @@ SOURCES := src operator/src trainer-image/src server-image/src
 # The same key as in hack/setup/environment.py, so that both agree on when the environment is old.
 STAMP := $(VENV)/.complete-$(shell $(PYTHON) -m hack.setup key)
 CLUSTER := $(PYTHON) -m hack.cluster
+CLUSTER_NAME ?= demo
 
 .PHONY: help
 help: ## Show this help
@@ -20,8 +21,7 @@ help: ## Show this help
 
 .PHONY: demo demo-down test
 demo: ## The main job end to end on a real local cluster: corpus, train, serve, ask
-	@$(PYTHON) -m hack.setup demo
-	@$(BIN)/python -m hack.demo up
+	@export MENS_STARTED=$$(date +%s); $(PYTHON) -m hack.setup demo; $(BIN)/python -m hack.demo up
 
 demo-down: ## End the demo's cluster; only caches stay
 	@$(PYTHON) -m hack.cluster down --name demo
@@ -69,19 +69,19 @@ images: ## Build the container images (needs no registry) and import them into t
 	@$(PYTHON) -m hack.images build
 
 cluster-up: ## Start a real local Kubernetes, or use the one that KUBECONFIG names
-	@$(CLUSTER) up
+	@$(CLUSTER) up --name $(CLUSTER_NAME)
 
 cluster-down: ## End it; leaves nothing but caches
-	@$(CLUSTER) down
+	@$(CLUSTER) down --name $(CLUSTER_NAME)
 
 cluster-status: ## Say what runs
 	@$(CLUSTER) status
 
 cluster-shell: ## A shell whose kubectl and helm talk to it
-	@$(CLUSTER) shell
+	@$(CLUSTER) shell --name $(CLUSTER_NAME)
 
 preflight: ## Say what this machine lacks for each tier, and how to get it
-	@$(CLUSTER) preflight
+	@$(CLUSTER) preflight e2e
 
 e2e: ## Only the tests that run whole jobs on the cluster
 	@$(PYTHON) -m hack.setup test

@@ -26,7 +26,7 @@ def main() -> int:
         job.run()
     except kubectl.DemoError as error:
         sys.stderr.write(f"\nthe demo failed: {error}\n")
-        sys.stderr.write("The cluster stays up: `make cluster-shell CLUSTER_NAME=demo`, then\n")
+        sys.stderr.write("The cluster stays up: `make cluster-shell`, then\n")
         sys.stderr.write("`kubectl get mens,pods,events -A`. `make demo-down` ends it.\n")
         return 1
     return 0

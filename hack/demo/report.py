@@ -90,7 +90,7 @@ def _look_around(facts: Facts) -> str:
             f"  kubectl -n {namespace} describe menstrainrun describe-python",
             f"  kubectl -n {namespace} port-forward service/describe-python 8000 &",
             "  curl -s localhost:8000/v1/models",
-            "  make cluster-shell CLUSTER_NAME=demo   # a shell with kubectl and helm",
+            "  make cluster-shell   # a shell with kubectl and helm",
         ]
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hack.cluster import errors, preflight
 from hack.setup import environment, plans, running
 
 
@@ -29,8 +30,15 @@ def main() -> int:
     if goal == "lock":
         environment.lock()
         return 0
+    if goal == "demo":
+        preflight.require("e2e")
+    else:
+        preflight.install_packages("e2e")
     return running.run(plans.steps_for(goal), title=f"setup for {goal}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except errors.ClusterError as error:
+        sys.exit(str(error))

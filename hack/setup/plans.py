@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from hack.cluster import preflight
 from hack.setup import environment
 from hack.setup.running import Step
 
@@ -17,9 +18,6 @@ CLUSTER_FAMILIES = ("k8s", "etcd", "coredns", "helm")
 ENVIRONMENT = Step(
     "environment", "Python environment (torch: 5 GB)", (PYTHON, "-m", "hack.setup", "init")
 )
-PACKAGES = Step(
-    "packages", "system packages", (PYTHON, "-m", "hack.cluster", "preflight", "--install")
-)
 BINARIES = Step(
     "binaries",
     "Kubernetes, etcd, CoreDNS and Helm from source",
@@ -29,7 +27,7 @@ IMAGES = Step(
     "images",
     "container images",
     (PYTHON, "-m", "hack.images", "build"),
-    needs=("packages", "environment"),
+    needs=("environment",),
 )
 MODEL = Step(
     "model",
@@ -40,9 +38,20 @@ MODEL = Step(
 
 
 def steps_for(goal: str) -> list[Step]:
-    """Steps of a goal; the order is only what `needs` says."""
+    """Steps of a goal; the order is only what `needs` says.
+
+    `demo` needs everything. `test` leaves out what serves only tiers that this machine cannot run:
+    the runner of the tiers says so in its table.
+    """
     if goal == "demo":
-        return [PACKAGES, ENVIRONMENT, BINARIES, IMAGES, MODEL]
-    if goal == "test":
-        return [PACKAGES, ENVIRONMENT, BINARIES, IMAGES, MODEL]
-    raise ValueError(f"unknown goal {goal!r}")
+        return [ENVIRONMENT, BINARIES, IMAGES, MODEL]
+    steps = [ENVIRONMENT, MODEL]
+    if _allows("cluster"):
+        steps.append(BINARIES)
+    if _allows("e2e"):
+        steps.append(IMAGES)
+    return steps
+
+
+def _allows(tier: str) -> bool:
+    return all(capability.ok for capability in preflight.check(tier))

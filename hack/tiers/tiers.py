@@ -40,7 +40,7 @@ TIERS = (
         "a real API server and node",
         ("tests",),
         "(cluster or node) and not e2e",
-        needs="cluster",
+        needs="node",
         minutes=15,
     ),
     Tier("e2e", "images, jobs, endpoint", ("tests/e2e",), "e2e", needs="e2e", minutes=30),
