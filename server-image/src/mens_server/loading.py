@@ -119,6 +119,7 @@ class Loader:
             _entry(self._job.base_name, manifest, ref, ref, folder, is_adapter=False)
         )
         self._service.engine = engine
+        state.overcome()
 
     def _load_adapters(self) -> bool:
         """Load what is missing; ready as soon as every required adapter is in."""

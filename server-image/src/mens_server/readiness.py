@@ -29,13 +29,23 @@ class Readiness:
         return bool(self._facts["phase"] == READY)
 
     def enter(self, phase: str) -> None:
-        """A phase begins; what was wrong before is forgotten."""
+        """A phase begins; what was wrong in an earlier attempt is said until it is overcome."""
         with self._lock:
             now = time.monotonic()
             spent = self._seconds.get(self._facts["phase"], 0.0)
             self._seconds[self._facts["phase"]] = spent + now - self._phase_began
             self._phase_began = now
-            self._facts = {"phase": phase, "reason": "", "message": ""}
+            kept = {} if phase in (READY, DRAINING) else self._facts
+            self._facts = {
+                "phase": phase,
+                "reason": kept.get("reason", ""),
+                "message": kept.get("message", ""),
+            }
+
+    def overcome(self) -> None:
+        """What was wrong is over."""
+        with self._lock:
+            self._facts |= {"reason": "", "message": ""}
 
     def progress(self, done: int, total: int) -> None:
         """Bytes of the current phase."""

@@ -25,6 +25,7 @@ COMPLIANCE = manifests.Compliance(
     license_class=manifests.LicenseClass.PERMISSIVE_WITH_ATTRIBUTION,
     attribution_required=manifests.Attribution.YES,
 )
+QUICK = limits.Limits(retry_seconds=(0.05, 0.1))
 UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 
 
@@ -32,7 +33,7 @@ UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 class Bucket:
     """A store with artifacts in it."""
 
-    store: memory.MemoryStore = field(default_factory=lambda: memory.MemoryStore(["s3://models"]))
+    store: memory.MemoryStore = field(default_factory=lambda: memory.MemoryStore(["models"]))
 
     def model(self, name: str, folder: Path) -> refs.ArtifactRef:
         """Publish a base."""
@@ -70,7 +71,7 @@ class Bucket:
             compliance=COMPLIANCE,
             producer=manifests.Producer(image="local"),
         )
-        return publishing.publish(self.store, refs.Uri(f"s3://models/{name}"), folder, draft)
+        return publishing.publish(self.store, refs.Uri.parse(f"s3://models/{name}"), folder, draft)
 
 
 def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
@@ -110,7 +111,7 @@ def stand(
     bucket: Bucket,
     scratch: Path,
     build: Callable[[Path], ports.Engine],
-    bounds: limits.Limits = limits.Limits(retry_seconds=(0.05, 0.1)),
+    bounds: limits.Limits = QUICK,
 ) -> Iterator[Stand]:
     """Run a server in a thread."""
     service = services.Service(bounds, work.base_name)

@@ -1,0 +1,233 @@
+"""What keeps a server unready, what it says about it, and that it recovers by itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mens.api import jobs
+from mens.artifacts import errors, layout, manifests, memory, publishing, refs
+from mens_server.engines import fake, looping, ports
+from mens_server.engines.native import running
+from tests.unit.server import stand
+
+Start = Callable[[jobs.ServeJob], stand.Stand]
+
+
+@pytest.fixture
+def start(bucket: stand.Bucket, tmp_path: Path) -> Iterator[Start]:
+    """Start a server with the native engine's loader."""
+    with ExitStack() as stack:
+
+        def build(folder: Path) -> ports.Engine:
+            runner = running.load(folder, slots=2, max_context=100, threads=2, dtype=torch.float32)
+            return looping.LoopEngine(runner, max_queue=2)
+
+        def begin(job: jobs.ServeJob) -> stand.Stand:
+            return stack.enter_context(stand.stand(job, bucket, tmp_path / "scratch", build))
+
+        yield begin
+
+
+def trouble(where: stand.Stand, reason: str) -> dict[str, Any]:
+    """Wait until /ready gives this reason; /health is fine meanwhile."""
+    with where.client() as client:
+        report = stand.wait_for(client, lambda report: report["reason"] == reason)
+        assert client.get("/ready").status_code == 503
+        assert client.get("/health").status_code == 200
+        answer = client.post("/v1/completions", json={"model": "base", "prompt": "x"})
+        assert answer.status_code == 503
+        assert reason in answer.json()["error"]["message"]
+    return report
+
+
+def adapters(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {item["name"]: (item["state"], item["reason"]) for item in report["adapters"]}
+
+
+def test_from_store_to_answer(models: Path, bucket: stand.Bucket, start: Start) -> None:
+    """Base and adapters are fetched, verified, loaded and answer differently."""
+    base = bucket.model("base", models / "base")
+    where = start(stand.job(base, a=bucket.adapter("a", models / "a", base)))
+    with where.client() as client:
+        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        ask = {"prompt": "hello", "temperature": 0, "max_tokens": 8}
+        texts = {
+            name: client.post("/v1/completions", json={"model": name, **ask}).json()
+            for name in ("base", "a")
+        }
+    assert adapters(report) == {"a": ("Loaded", "")}
+    assert texts["base"]["choices"] != texts["a"]["choices"]
+
+
+def test_an_adapter_of_another_base_is_kept_out(
+    models: Path, bucket: stand.Bucket, start: Start
+) -> None:
+    """A required one keeps the server unready; the message names both bases."""
+    base, other = bucket.model("base", models / "base"), bucket.model("other", models / "other")
+    report = trouble(
+        start(stand.job(base, a=bucket.adapter("a", models / "a", other))), "BaseMismatch"
+    )
+    assert adapters(report) == {"a": ("KeptOut", "BaseMismatch")}
+    assert str(other.digest) in report["message"]
+    assert str(base.digest) in report["message"]
+
+
+def test_an_optional_adapter_is_kept_out_and_the_rest_serves(
+    models: Path, bucket: stand.Bucket, start: Start
+) -> None:
+    """Ready without it; asking for it is a 404 that says why, never the base."""
+    base, other = bucket.model("base", models / "base"), bucket.model("other", models / "other")
+    job = stand.job(base, a=bucket.adapter("a", models / "a", base))
+    wrong = jobs.ServedAdapter(
+        name="b", artifact=bucket.adapter("b", models / "b", other), required=False
+    )
+    where = start(job.model_copy(update={"adapters": (*job.adapters, wrong)}))
+    with where.client() as client:
+        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        assert adapters(report)["b"] == ("KeptOut", "BaseMismatch")
+        answer = client.post("/v1/completions", json={"model": "b", "prompt": "x"})
+        assert answer.status_code == 404
+        assert "BaseMismatch" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("target", ["base", "a"])
+def test_tampered_bytes_are_refused_until_they_are_restored(
+    models: Path, bucket: stand.Bucket, start: Start, target: str
+) -> None:
+    """One flipped byte in a blob: DigestMismatch; restored: ready without a restart."""
+    base = bucket.model("base", models / "base")
+    adapter = bucket.adapter("a", models / "a", base)
+    ref = {"base": base, "a": adapter}[target]
+    manifest, _ = manifests.read(bucket.store, ref)
+    weights = next(file for file in manifest.files if file.path.endswith(".safetensors"))
+    blob = layout.blob(ref.uri, weights.digest)
+    right = bucket.store.get_bytes(blob, max_bytes=1 << 30)
+    bucket.store.put_bytes(blob, right[:-1] + bytes([right[-1] ^ 1]))
+    where = start(stand.job(base, a=adapter))
+    trouble(where, "DigestMismatch")
+    bucket.store.put_bytes(blob, right)
+    with where.client() as client:
+        stand.wait_for(client, lambda report: bool(report["ready"]))
+
+
+def test_a_replaced_manifest_is_refused(models: Path, bucket: stand.Bucket, start: Start) -> None:
+    """The job names a digest; another manifest in its place is not read."""
+    base = bucket.model("base", models / "base")
+    manifest, _ = manifests.read(bucket.store, base)
+    other = manifest.model_copy(update={"name": "another"})
+    bucket.store.put_bytes(layout.manifest(base.uri), other.to_bytes())
+    trouble(start(stand.job(base)), "DigestMismatch")
+
+
+def test_a_pickle_is_refused_by_name(
+    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path
+) -> None:
+    """Even when a publisher of another kind put it into the store."""
+    base = bucket.model("base", models / "base")
+    manifest, _ = manifests.read(bucket.store, base)
+    pickle = tmp_path / "pytorch_model.bin"
+    pickle.write_bytes(b"\x80\x04.")
+    file = publishing.describe("pytorch_model.bin", pickle)
+    publishing.put_blob(bucket.store, base.uri, pickle, file)
+    bad = publishing.write_manifest(
+        bucket.store,
+        refs.Uri.parse("s3://models/bad"),
+        manifest.with_files([*manifest.files, file]),
+    )
+    report = trouble(start(stand.job(bad)), "PickleRefused")
+    assert "safetensors" in report["message"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("auto_map", {"AutoModelForCausalLM": "evil.Model"}),
+        ("_attn_implementation_internal", "someone/kernel"),
+        ("architectures", ["EvilForCausalLM"]),
+        ("quantization_config", {"load_in_4bit": True}),
+    ],
+)
+def test_config_keys_outside_the_list_are_refused(
+    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path, key: str, value: object
+) -> None:
+    """A key that runs code, fetches code or changes what is computed."""
+    folder = tmp_path / "changed"
+    shutil.copytree(models / "base", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    report = trouble(start(stand.job(bucket.model("changed", folder))), "BaseModelInvalid")
+    assert key in report["message"] or str(value[0]) in report["message"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("cut", [1, 5000])
+def test_torn_weights_are_refused(
+    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path, cut: int
+) -> None:
+    """A safetensors file that was published torn."""
+    folder = tmp_path / "torn"
+    shutil.copytree(models / "base", folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-cut])
+    report = trouble(start(stand.job(bucket.model("torn", folder))), "BaseModelInvalid")
+    assert "torn" in report["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"peft_type": "IA3"}, "LoRA"),
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"r": 5}, "rank"),
+        ({"auto_mapping": {"base_model_class": "x"}}, "auto_mapping"),
+    ],
+)
+def test_adapters_of_other_kinds_are_refused(
+    models: Path,
+    bucket: stand.Bucket,
+    start: Start,
+    tmp_path: Path,
+    change: dict[str, object],
+    word: str,
+) -> None:
+    """Refused with what they ask for, never served as something else."""
+    folder = tmp_path / "changed"
+    shutil.copytree(models / "a", folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    base = bucket.model("base", models / "base")
+    report = trouble(
+        start(stand.job(base, a=bucket.adapter("changed", folder, base))), "AdapterInvalid"
+    )
+    assert word in report["message"]
+
+
+def test_storage_that_does_not_answer(models: Path, tmp_path: Path) -> None:
+    """HTTP is up at once and says so; when the storage comes back, the server gets ready."""
+    online = threading.Event()
+
+    class Flaky(memory.MemoryStore):
+        def get_bytes(self, uri: refs.Uri, *, max_bytes: int = 1 << 24) -> bytes:
+            if not online.is_set() and uri.key.endswith("manifest.json"):
+                raise errors.StoreUnreachable("nobody answers at the endpoint; check it")
+            return super().get_bytes(uri, max_bytes=max_bytes)
+
+    calm = stand.Bucket()
+    base = calm.model("base", models / "base")
+    flaky = Flaky(["models"])
+    flaky._objects = calm.store._objects
+    build = stand.fake_engine(fake.FakeRunner())
+    with stand.stand(stand.job(base), stand.Bucket(flaky), tmp_path, build) as where:
+        trouble(where, "StorageUnreachable")
+        online.set()
+        with where.client() as client:
+            stand.wait_for(client, lambda report: bool(report["ready"]))
