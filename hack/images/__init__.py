@@ -1,0 +1,10 @@
+"""Builds the container images without a registry and brings them into a cluster.
+
+The commands are `python -m hack.images --help`; other tools call `ensure`. Standard library only:
+this package runs before any virtual environment exists.
+"""
+
+from hack.images.ensuring import Result, ensure, run
+from hack.images.running import ImagesError
+
+__all__ = ["ImagesError", "Result", "ensure", "run"]

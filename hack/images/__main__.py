@@ -1,0 +1,121 @@
+"""The command line: build, keys, prune, preflight."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+from hack.cluster import clusters, progress
+from hack.images import base, buildah, catalog, ensuring, keys, plans, preflight, running, targets
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (running.ImagesError, KeyError) as error:
+        print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hack.images", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="build what is missing, and import it where it runs")
+    build.add_argument("names", nargs="*", help="images (default: all)")
+    build.add_argument("--cluster", help="cluster to import into (default: every one that is up)")
+    build.add_argument("--json", action="store_true", help="say what was done as JSON on stdout")
+    build.set_defaults(run=_build)
+    shown = commands.add_parser("keys", help="print the references that belong to this checkout")
+    shown.set_defaults(run=_keys)
+    prune = commands.add_parser("prune", help="remove images of other content than today's")
+    prune.add_argument("--all", action="store_true", help="remove all images, the base too")
+    prune.set_defaults(run=_prune)
+    looked = commands.add_parser("preflight", help="say what this machine lacks")
+    looked.add_argument("--json", action="store_true")
+    looked.set_defaults(run=_preflight)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    names = options.names or None
+    where: list[clusters.Cluster | None] = [*_clusters(options.cluster)]
+    results = [ensuring.run(cluster, names) for cluster in where or [None]]
+    if _foreign():
+        with buildah.opened() as store:
+            runs = [ref for name, ref in results[0].references.items() if catalog.named(name).runs]
+            progress.say(targets.how_to_push(store, runs))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(result) for result in results]))
+    else:
+        for name, reference in results[0].references.items():
+            print(f"{name:15} {reference}")
+    return 0
+
+
+def _clusters(name: str | None) -> list[clusters.Cluster]:
+    if name is not None:
+        cluster = clusters.load(name)
+        if cluster is None or not cluster.alive():
+            raise running.ImagesError(f"cluster {name} is not up: python -m hack.cluster up")
+        return [cluster]
+    if _foreign():
+        return []
+    found = [clusters.load(one) for one in clusters.names()]
+    return [one for one in found if one is not None and one.alive() and one.node]
+
+
+def _foreign() -> bool:
+    configured = os.environ.get("KUBECONFIG")
+    if not configured:
+        return False
+    ours = [cluster.kubeconfig for cluster in map(clusters.load, clusters.names()) if cluster]
+    return Path(configured) not in ours
+
+
+def _keys(_: argparse.Namespace) -> int:
+    print(f"{base.NAME:15} {base.reference()}")
+    for image in catalog.IMAGES:
+        print(f"{image.name:15} {keys.reference(image)}")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    current = [] if options.all else _current()
+    with buildah.opened() as store:
+        gone = plans.stale(store.references(), current)
+        store.remove(gone)
+        store.remove_unnamed()
+        for cluster in _clusters(None):
+            target = targets.target_for(cluster)
+            if isinstance(target, targets.Embedded):
+                there = plans.stale(target.references(), _current())
+                target.runtime.remove(there)
+                gone += there
+    for reference in gone:
+        print(f"removed {reference}")
+    return 0
+
+
+def _current() -> list[str]:
+    return [base.reference(), *(keys.reference(image) for image in catalog.IMAGES)]
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    with buildah.opened() as store:
+        heavy = keys.reference(catalog.ML) not in store.references()
+    found = preflight.check(heavy=heavy)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(one) for one in found]))
+    else:
+        for one in found:
+            print(f"{'ok  ' if one.ok else 'LACK'} {one.name}: {one.reason} {one.fix}".rstrip())
+    return 0 if all(one.ok for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

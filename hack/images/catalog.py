@@ -1,0 +1,68 @@
+"""The images there are: plain data."""
+
+import dataclasses
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+"""The checkout, which is the context of every build."""
+
+REGISTRY = "localhost"
+"""First part of every reference: nothing ever tries to fetch such an image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """One image, and the stage of the Dockerfile it is."""
+
+    name: str
+    """Name without registry and tag."""
+
+    dockerfile: str
+    """Path in the checkout."""
+
+    target: str
+    """Stage of that file."""
+
+    says: str
+    """What it is, for a person."""
+
+    seconds: float
+    """What a build takes on two cores when this machine has not measured it yet."""
+
+    above: str | None = None
+    """Image whose layers it starts with and that is built before it; None for the base."""
+
+    runs: bool = True
+    """Whether a cluster runs it; the heavy layer alone is only something to stand on."""
+
+
+ML = Image(
+    "mens-ml",
+    "trainer-image/Dockerfile",
+    "ml",
+    "torch and what trainer and server share (5 GB, once)",
+    180.0,
+    runs=False,
+)
+
+IMAGES = (
+    ML,
+    Image("mens-operator", "operator/Dockerfile", "operator", "the operator", 35.0),
+    Image("mens-corpus", "trainer-image/Dockerfile", "corpus", "the corpus builder", 30.0),
+    Image("mens-dev-store", "hack/devstore/Dockerfile", "dev-store", "SeaweedFS for trials", 20.0),
+    Image("mens-trainer", "trainer-image/Dockerfile", "trainer", "the trainer", 12.0, ML.name),
+    Image("mens-server", "server-image/Dockerfile", "server", "the server", 12.0, ML.name),
+)
+"""Every image, in the order of building: the longest first, as others stand on it."""
+
+
+def named(name: str) -> Image:
+    """Returns an image by its name, with or without the leading `mens-`.
+
+    Raises:
+        KeyError: There is none of that name; the message lists all.
+    """
+    for image in IMAGES:
+        if name in (image.name, image.name.removeprefix("mens-")):
+            return image
+    raise KeyError(f"no image {name!r}; there are {', '.join(image.name for image in IMAGES)}")

@@ -1,0 +1,74 @@
+"""Lets pip and uv inside a build reach what they reach on this machine, with nothing in an image.
+
+Certificates, the configured package index and its credentials are mounted for the build alone.
+"""
+
+import configparser
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+CERTIFICATES = "/etc/ssl/certs"
+
+
+@contextlib.contextmanager
+def settings(work: Path) -> Iterator[dict[str, str]]:
+    """Yields what to mount: path on the host -> path in the build; `:ro` where it is read only."""
+    mounts: dict[str, str] = {}
+    if Path(CERTIFICATES).is_dir():
+        mounts[CERTIFICATES] = f"{CERTIFICATES}:ro"
+    configured = pip_settings(os.environ, _pip_files(os.environ))
+    with tempfile.TemporaryDirectory(prefix="pip-", dir=work) as folder:
+        for name, text, inside in (
+            ("pip.conf", pip_conf(configured), "/etc/pip.conf"),
+            ("uv.toml", uv_toml(configured), "/etc/uv/uv.toml"),
+        ):
+            if text:
+                path = Path(folder) / name
+                path.write_text(text)
+                # It may hold credentials; the folder itself is 0700 already.
+                path.chmod(0o600)
+                mounts[str(path)] = f"{inside}:ro"
+        yield mounts
+
+
+def pip_settings(environ: Mapping[str, str], texts: list[str]) -> dict[str, str]:
+    """Returns the indexes and the time-out that pip would use: environment first, then files."""
+    found: dict[str, str] = {}
+    for text in texts:
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+        for name in ("index-url", "extra-index-url", "timeout"):
+            if parser.has_option("global", name):
+                found[name] = parser.get("global", name)
+    for name in ("index-url", "extra-index-url"):
+        value = environ.get(f"PIP_{name.upper().replace('-', '_')}")
+        if value:
+            found[name] = value
+    return found
+
+
+def pip_conf(configured: Mapping[str, str]) -> str:
+    """Returns a pip.conf with these settings; empty when there are none."""
+    lines = [f"{name} = {' '.join(value.split())}" for name, value in configured.items()]
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def uv_toml(configured: Mapping[str, str]) -> str:
+    """Returns a uv.toml that names the same indexes; empty when pip's default is used."""
+    lines: list[str] = []
+    for url in configured.get("extra-index-url", "").split():
+        lines += ["[[index]]", f'url = "{url}"']
+    if "index-url" in configured:
+        lines += ["[[index]]", f'url = "{configured["index-url"].strip()}"', "default = true"]
+    return "\n".join([*lines, ""]) if lines else ""
+
+
+def _pip_files(environ: Mapping[str, str]) -> list[str]:
+    home = Path.home()
+    paths = [Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf"]
+    if environ.get("PIP_CONFIG_FILE"):
+        paths.append(Path(environ["PIP_CONFIG_FILE"]))
+    return [path.read_text() for path in paths if path.is_file()]
