@@ -1,0 +1,209 @@
+"""The command line: `python -m hack.cluster --help`."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hack.cluster import (
+    border,
+    clusters,
+    families,
+    gobuild,
+    importing,
+    lifecycle,
+    preflight,
+    progress,
+    pruning,
+    sandbox,
+)
+from hack.cluster.errors import ClusterError
+
+DESCRIPTION = """\
+A real Kubernetes on this machine as root, without Docker and without a registry.
+
+Its programs are built from source once (about ten minutes on two cores), then `up` takes seconds.
+If KUBECONFIG is set, or kind runs a cluster, that cluster is used instead; MENS_CLUSTER=embedded
+turns that off. MENS_CACHE (~/.cache/mens) keeps programs and images, MENS_RUN (/run/mens) one
+folder per living cluster with its kubeconfig and logs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.cluster",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    build = commands.add_parser("build", help="build tool families into the cache")
+    build.add_argument(
+        "families", nargs="*", metavar="family", help=f"some of: {', '.join(families.FAMILIES)}"
+    )
+    build.set_defaults(run=_build)
+
+    up = _named(commands.add_parser("up", help="start a cluster, or find the one that runs"))
+    up.add_argument("--no-node", action="store_true", help="only the control plane (no pods run)")
+    up.add_argument("--kwok", action="store_true", help="fake nodes and pods, for scale")
+    up.set_defaults(run=_up)
+
+    down = _named(commands.add_parser("down", help="end a cluster; nothing of it stays"))
+    down.set_defaults(run=_down)
+
+    status = commands.add_parser("status", help="show the clusters there are")
+    status.set_defaults(run=_status)
+
+    shell = _named(commands.add_parser("shell", help="a shell with KUBECONFIG, kubectl and helm"))
+    shell.set_defaults(run=_shell)
+
+    execute = _named(commands.add_parser("exec", help="one command with KUBECONFIG set"))
+    execute.add_argument("--inside", action="store_true", help="in the sandbox's own networks")
+    execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- command")
+    execute.set_defaults(run=_exec)
+
+    load = _named(commands.add_parser("import", help="bring image archives into the cluster"))
+    load.add_argument("archives", nargs="+", help="OCI archive, OCI folder, or - for a pipe")
+    load.set_defaults(run=_import)
+
+    listing = _named(commands.add_parser("images", help="list the images the cluster has"))
+    listing.set_defaults(run=_images)
+
+    forward = _named(commands.add_parser("forward", help="reach a service from the host"))
+    forward.add_argument("target", help="service.namespace:port or address:port")
+    forward.set_defaults(run=_forward)
+
+    check = commands.add_parser("preflight", help="say what this machine lacks, and fix it")
+    check.add_argument("tier", nargs="?", default="node", choices=preflight.TIERS)
+    check.add_argument("--fix", action="store_true", help="install missing Debian packages")
+    check.set_defaults(run=_preflight)
+
+    prune = commands.add_parser("prune", help="delete what is no longer needed from the cache")
+    prune.add_argument("--images", action="store_true", help="also the kept container images")
+    prune.set_defaults(run=_prune)
+    return parser
+
+
+def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--name", default="demo", help="which cluster (default: demo)")
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    tools = gobuild.ensure(options.families or families.NODE)
+    for folder in tools.folders.values():
+        print(folder)
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    preflight.require("cluster" if options.no_node else "node")
+    cluster = lifecycle.up(options.name, node=not options.no_node, kwok=options.kwok)
+    print(f"export KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    with progress.step(f"end {options.name}"):
+        lifecycle.down(options.name)
+    return 0
+
+
+def _status(_: argparse.Namespace) -> int:
+    for name in clusters.names():
+        found = lifecycle.status(name)
+        if found is None:
+            continue
+        state = "up" if found.alive else "dead (down clears it away)"
+        print(f"{name}: {state}, KUBECONFIG={found.cluster.kubeconfig}, logs {found.cluster.logs}")
+        for component, how in found.components.items():
+            print(f"  {component}: {how}")
+    return 0
+
+
+def _shell(options: argparse.Namespace) -> int:
+    return _run_with([os.environ.get("SHELL") or "/bin/bash"], options.name)
+
+
+def _exec(options: argparse.Namespace) -> int:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise ClusterError("give a command after --")
+    if options.inside:
+        cluster = _living(options.name)
+        if cluster.sandbox is None:
+            raise ClusterError(f"{cluster.name} has no sandbox")
+        command = [*sandbox.enter(cluster.sandbox.pid), *command]
+    return _run_with(command, options.name, inside=options.inside)
+
+
+def _run_with(command: list[str], name: str, *, inside: bool = False) -> int:
+    cluster = _living(name)
+    environment = cluster.environment()
+    if inside:
+        environment["KUBECONFIG"] = str(cluster.run / "pki" / "admin.kubeconfig")
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise ClusterError(f"no program {command[0]}")
+    return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
+
+
+def _import(options: argparse.Namespace) -> int:
+    cluster = _living(options.name)
+    for archive in options.archives:
+        if archive == "-":
+            importing.import_stream(cluster, sys.stdin.buffer)
+            continue
+        done = importing.import_image(cluster, Path(archive))
+        if done.skipped:
+            progress.say(f"  ✓ {', '.join(done.names)} is there already")
+    return 0
+
+
+def _images(options: argparse.Namespace) -> int:
+    print("\n".join(sorted(importing.images(_living(options.name)))))
+    return 0
+
+
+def _forward(options: argparse.Namespace) -> int:
+    print(f"127.0.0.1:{border.forward(_living(options.name), options.target)}")
+    return 0
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    if options.fix:
+        preflight.install_packages(options.tier)
+    found = preflight.check(options.tier)
+    for each in found:
+        print(f"{'✓' if each.ok else '✗'} {each.name}: {each.reason}")
+        if not each.ok:
+            print(f"    fix: {each.fix}")
+    return 0 if all(each.ok for each in found) else 1
+
+
+def _prune(options: argparse.Namespace) -> int:
+    for line in pruning.prune(images=options.images):
+        print(line)
+    return 0
+
+
+def _living(name: str) -> clusters.Cluster:
+    cluster = clusters.load(name)
+    if cluster is None or not cluster.alive():
+        raise ClusterError(f"no cluster {name}: `python -m hack.cluster up --name {name}`")
+    return cluster

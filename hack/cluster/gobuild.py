@@ -1,0 +1,182 @@
+"""Builds tool families from their Go modules into the cache, once per content."""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from hack.cluster import families, locks, paths, progress, toolchain
+from hack.cluster.errors import ClusterError
+
+KEEP_GOCACHE_ABOVE = 40 * 2**30
+"""Free bytes above which compiled packages are kept: they are gigabytes and results are cached."""
+
+TWO_LANES_MEMORY = 8 * 2**30
+"""Linking one Kubernetes program takes 2 GB; two families side by side need room for both."""
+
+ARGOCD_GO = (1, 27)
+"""Argo CD's own go.mod asks for it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Toolbox:
+    """Where each built family lies."""
+
+    folders: dict[str, Path]
+
+    def program(self, name: str) -> Path:
+        """Returns the path of one program of a built family."""
+        for folder in self.folders.values():
+            if (folder / name).exists():
+                return folder / name
+        raise ClusterError(f"{name} is in none of the families {', '.join(self.folders)}")
+
+
+@dataclasses.dataclass
+class _Job:
+    family: families.Family
+    go: Path
+    target: Path
+    estimate: float
+    begun: float | None = None
+    packages: int = 0
+    done: bool = False
+
+    def describe(self) -> str:
+        if self.done:
+            return f"{self.family.name} done"
+        if self.begun is None:
+            return f"{self.family.name} waits (~{progress.minutes(self.estimate)})"
+        passed = time.monotonic() - self.begun
+        left = f"{progress.minutes(passed)} of ~{progress.minutes(self.estimate)}"
+        return f"{self.family.name} {left}, {self.packages} packages compiled"
+
+
+def ensure(names: Iterable[str]) -> Toolbox:
+    """Returns the programs of these families, building what the cache does not have yet."""
+    wanted = [families.named(name) for name in dict.fromkeys(names)]
+    jobs = {family.name: _job(family) for family in wanted}
+    missing = [job for job in jobs.values() if not job.target.exists()]
+    if missing:
+        _build_all(missing)
+    return Toolbox({name: job.target for name, job in jobs.items()})
+
+
+def target(family: families.Family) -> Path:
+    """Returns the folder of a family's programs for the present inputs, built or not."""
+    return _job(family).target
+
+
+def _job(family: families.Family) -> _Job:
+    go, version = toolchain.find(ARGOCD_GO if family.name == "argocd" else toolchain.MINIMUM)
+    folder = paths.cache() / "bin" / f"{family.name}-{family.key(version)}"
+    return _Job(family, go, folder, durations().get(family.name, family.seconds))
+
+
+def _build_all(jobs: list[_Job]) -> None:
+    waiting = lambda: progress.say("another run is building the tools; waiting for it")  # noqa: E731
+    with locks.held(paths.cache() / "build.lock", waiting):
+        jobs = [job for job in jobs if not job.target.exists()]
+        if not jobs:
+            return
+        lanes = _lanes()
+        about = max(sum(job.estimate for job in jobs) / lanes, max(job.estimate for job in jobs))
+        names = ", ".join(job.family.name for job in jobs)
+        progress.say(
+            f"Building {names} from source: about {progress.minutes(about)}, "
+            f"and only this once (kept in {paths.cache() / 'bin'})."
+        )
+        # The longest first: the short ones fill the second lane beside it.
+        ordered = sorted(jobs, key=lambda job: -job.estimate)
+        with (
+            progress.live(lambda: " | ".join(job.describe() for job in ordered)),
+            concurrent.futures.ThreadPoolExecutor(lanes) as pool,
+        ):
+            list(pool.map(_build, ordered))
+        _forget_packages_if_low()
+
+
+def _build(job: _Job) -> None:
+    job.begun = time.monotonic()
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{job.target.name}-", dir=job.target.parent))
+    try:
+        for name, package in job.family.programs.items():
+            _compile(job, work / name, package)
+        work.chmod(0o755)
+        work.rename(job.target)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    job.done = True
+    seconds = time.monotonic() - job.begun
+    _remember(job.family.name, seconds)
+    progress.say(f"  ✓ build {job.family.name} ({progress.minutes(seconds)})")
+
+
+def _compile(job: _Job, output: Path, package: str) -> None:
+    command = [str(job.go), "build", "-v", *families.FLAGS, "-ldflags", job.family.ldflags]
+    command += ["-o", str(output), package]
+    environment = {**os.environ, **families.ENV, "GOCACHE": str(_gocache())}
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=paths.MODULES / job.family.name,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            job.packages += 1
+    if process.returncode != 0:
+        end = "".join(lines[-25:])
+        raise ClusterError(f"building {output.name} failed: {' '.join(command)}\n{end}")
+
+
+def durations() -> dict[str, float]:
+    """Returns how many seconds each family took when this machine built it last."""
+    try:
+        found: dict[str, float] = json.loads(_durations_file().read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found
+
+
+def _remember(name: str, seconds: float) -> None:
+    with locks.held(_durations_file().with_suffix(".lock")):
+        known = {**durations(), name: round(seconds, 1)}
+        fresh = _durations_file().with_suffix(".new")
+        fresh.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        fresh.rename(_durations_file())
+
+
+def forget_packages() -> None:
+    """Deletes compiled packages; finished programs stay."""
+    shutil.rmtree(_gocache(), ignore_errors=True)
+
+
+def _forget_packages_if_low() -> None:
+    if shutil.disk_usage(paths.cache()).free < KEEP_GOCACHE_ABOVE:
+        forget_packages()
+
+
+def _lanes() -> int:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2 if (os.cpu_count() or 1) >= 2 and memory >= TWO_LANES_MEMORY else 1
+
+
+def _gocache() -> Path:
+    return paths.cache() / "gocache"
+
+
+def _durations_file() -> Path:
+    return paths.cache() / "durations.json"

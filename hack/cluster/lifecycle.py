@@ -1,0 +1,256 @@
+"""From nothing to a cluster that answers, and back to nothing."""
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hack.cluster import (
+    api,
+    border,
+    cgroups,
+    clusters,
+    controlplane,
+    dns,
+    external,
+    families,
+    gobuild,
+    importing,
+    kwok,
+    locks,
+    mountpoints,
+    paths,
+    pki,
+    progress,
+    residue,
+    sandbox,
+)
+from hack.cluster import node as nodes
+from hack.cluster.errors import ClusterError
+
+INSIDE = "https://127.0.0.1:6443"
+"""Where components find the API server within the sandbox."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What `status` tells of one cluster."""
+
+    name: str
+    alive: bool
+    cluster: clusters.Cluster
+    components: Mapping[str, str]
+    """Each component: `running`, or how it ended."""
+
+
+def up(
+    name: str = "demo",
+    *,
+    node: bool = True,
+    kwok: bool = False,
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> clusters.Cluster:
+    """Returns a cluster that answers: the user's own, the one that runs already, or a new one.
+
+    Args:
+        name: Tells clusters on one machine apart.
+        node: Whether pods run for real; without, it is up in half the time.
+        kwok: Whether kwok answers for fake nodes.
+        extra: More flags per component (`kube-apiserver` → flags); only for a new cluster.
+
+    Raises:
+        ClusterError: With what failed, the end of the log that tells why, and its path.
+    """
+    theirs = external.find()
+    if theirs is not None:
+        progress.say(f"Using your cluster at {external.context(theirs)} ({theirs.kubeconfig})")
+        return theirs
+    with locks.held(_lock(name), lambda: progress.say(f"waiting: {name} is being started")):
+        running = _running(name, node=node, kwok=kwok)
+        if running is not None:
+            return running
+        tools = gobuild.ensure(families.needed(node=node, kwok=kwok))
+        begun = time.monotonic()
+        try:
+            cluster = _Bringup(name, tools, extra or {}, node=node, kwok=kwok).run()
+        except BaseException:
+            # The logs are what explains the failure: they survive it.
+            _end(name, keep_logs=True)
+            raise
+        progress.say(f"Cluster {name} is up ({time.monotonic() - begun:.1f} s)")
+        return cluster
+
+
+def down(name: str = "demo") -> None:
+    """Ends a cluster of ours and checks that it left nothing on the machine.
+
+    Raises:
+        ClusterError: Something is left; the message lists it.
+    """
+    with locks.held(_lock(name)):
+        _end(name, keep_logs=False)
+        left = residue.find(name)
+    if left:
+        raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
+    _lock(name).unlink(missing_ok=True)
+
+
+def status(name: str = "demo") -> Status | None:
+    """Returns how a cluster is; None when there is none of this name."""
+    cluster = clusters.load(name)
+    if cluster is None:
+        return None
+    if not cluster.alive() or cluster.sandbox is None or cluster.parent is None:
+        return Status(name, cluster.alive(), cluster, {})
+    box = sandbox.Sandbox(cluster.run, cluster.parent, cluster.sandbox)
+    ended = {each: f"ended with status {code}" for each, code in box.ended().items()}
+    return Status(name, True, cluster, {**dict.fromkeys(box.running(), "running"), **ended})
+
+
+class _Bringup:
+    """One bring-up, step by step; each step prints the time it took."""
+
+    def __init__(
+        self,
+        name: str,
+        tools: gobuild.Toolbox,
+        extra: Mapping[str, Sequence[str]],
+        *,
+        node: bool,
+        kwok: bool,
+    ) -> None:
+        self._name = name
+        self._tools = tools
+        self._with_node = node
+        self._with_kwok = kwok
+        self._run = paths.run(name)
+        self._pki = self._run / "pki"
+        self._scratch = paths.scratch(name)
+        plane_data = self._scratch / "etcd"
+        self._plane = controlplane.ControlPlane(self._pki, plane_data, extra)
+
+    def run(self) -> clusters.Cluster:
+        """Runs all steps and writes the record by which `down` and `status` find the cluster."""
+        with progress.step("certificates"):
+            self._prepare()
+        store_lock, store = self._store() if self._with_node else (None, self._scratch)
+        try:
+            with progress.step("sandbox"), mountpoints.guarded():
+                held = () if store_lock is None else (store_lock,)
+                box = sandbox.create(self._name, clusters.NODE_NAME, held)
+                cluster = self._record(box)
+                clusters.save(cluster)
+        finally:
+            if store_lock is not None:
+                os.close(store_lock)
+        client = self._open_border(box)
+        controlplane.start(box, self._plane, self._tools)
+        node = self._node(store) if self._with_node else None
+        if node is not None:
+            with progress.step("container runtime"):
+                nodes.start_runtime(box, node)
+                importing.ensure(node.containerd_socket, *importing.pause(self._tools))
+        with progress.step("control plane"):
+            controlplane.wait_ready(box, client)
+        if self._with_kwok:
+            kwok.start(box, self._tools)
+        if node is not None:
+            with progress.step("node"):
+                nodes.start_agents(box, node, self._tools)
+                dns.start(box, client, self._tools)
+                nodes.wait_ready(box, node, client)
+        return cluster
+
+    def _prepare(self) -> None:
+        _end(self._name, keep_logs=False)
+        self._run.mkdir(parents=True)
+        self._scratch.mkdir(parents=True)
+        wanted = pki.identities(clusters.NODE_NAME, sandbox.NODE_IP)
+        pki.create(self._pki, wanted)
+        for user in ("admin", "controller-manager", "scheduler", "kube-proxy", "kubelet"):
+            text = pki.kubeconfig(self._pki, user, INSIDE)
+            pki.write_kubeconfig(self._pki / f"{user}.kubeconfig", text)
+
+    def _open_border(self, box: sandbox.Sandbox) -> api.Client:
+        port = border.open_to(box, "border", "127.0.0.1:6443", border.listen())
+        server = f"https://127.0.0.1:{port}"
+        (self._run / "server").write_text(server + "\n")
+        text = pki.kubeconfig(self._pki, "admin", server)
+        pki.write_kubeconfig(self._run / "kubeconfig", text)
+        return api.Client(server, self._pki)
+
+    def _store(self) -> tuple[int | None, Path]:
+        """Takes the kept container store, or a private one while another cluster has it."""
+        kept = paths.cache() / "containerd"
+        lock = locks.try_hold(paths.cache() / "containerd.lock")
+        if lock is not None:
+            return lock, kept
+        progress.say(
+            f"  ! another cluster uses the images in {kept}: "
+            f"{self._name} gets a store of its own and its images must be imported again"
+        )
+        return None, self._scratch / "containerd"
+
+    def _node(self, store: Path) -> nodes.Node:
+        pause_image, _ = importing.pause(self._tools)
+        return nodes.Node(
+            self._name, clusters.NODE_NAME, self._run, self._scratch, store, pause_image
+        )
+
+    def _record(self, box: sandbox.Sandbox) -> clusters.Cluster:
+        return clusters.Cluster(
+            name=self._name,
+            kind=clusters.Kind.EMBEDDED,
+            kubeconfig=self._run / "kubeconfig",
+            kubectl=self._tools.program("kubectl"),
+            helm=self._tools.program("helm"),
+            run=self._run,
+            node=self._with_node,
+            kwok=self._with_kwok,
+            sandbox=box.init,
+            parent=box.parent,
+        )
+
+
+def _running(name: str, *, node: bool, kwok: bool) -> clusters.Cluster | None:
+    cluster = clusters.load(name)
+    if cluster is None or not cluster.alive():
+        return None
+    if (node and not cluster.node) or (kwok and not cluster.kwok):
+        raise ClusterError(
+            f"{name} runs with node={cluster.node}, kwok={cluster.kwok}; asked for node={node}, "
+            f"kwok={kwok}: end it first (`python -m hack.cluster down --name {name}`)"
+        )
+    progress.say(f"Cluster {name} is up already")
+    return cluster
+
+
+def _end(name: str, *, keep_logs: bool) -> None:
+    """Kills the sandbox and removes folders and groups; needs no record of a finished start."""
+    cluster = clusters.load(name)
+    if cluster is not None:
+        for process in (cluster.sandbox, cluster.parent):
+            if process is not None:
+                process.kill()
+    cgroups.remove(name)
+    run = paths.run(name)
+    for path in sorted(run.iterdir()) if run.exists() else ():
+        if not (keep_logs and path.name == "logs"):
+            _remove(path)
+    if run.exists() and not keep_logs:
+        run.rmdir()
+    _remove(paths.scratch(name))
+    mountpoints.remove_if_unused()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock(name: str) -> Path:
+    return paths.run_root() / f".{name}.lock"

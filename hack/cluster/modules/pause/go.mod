@@ -1,0 +1,3 @@
+module mens/hack/cluster/pause
+
+go 1.26.0

