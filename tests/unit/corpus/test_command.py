@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from mens.artifacts import manifests
+from mens.artifacts import manifests, memory
 from mens_corpus import command
 
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n"
 CODE = HEADER + 'def f{0}(a):\n    """Do number {0}."""\n    return {0}\n'
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, objects: memory.MemoryStore | None = None) -> int:
     """As `mens corpus …` would."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
     command.register(commands)
     parsed = parser.parse_args(["corpus", *arguments])
+    parsed.open_store = lambda: objects
     code: int = parsed.run(parsed)
     return code
 
@@ -92,3 +93,15 @@ def test_what_is_wrong_is_said_in_one_line(
     said = capsys.readouterr().err.strip()
     assert message in said
     assert "\n" not in said
+
+
+def test_a_store_is_built_into_and_shown_from(
+    tmp_path: Path, described: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was published is fetched again and verified before it is shown."""
+    objects = memory.MemoryStore(["bucket"])
+    where = "s3://bucket/corpora/mine/1"
+    assert run("build", "-f", str(described), "-o", where, objects=objects) == 0
+    assert run("show", where, objects=objects) == 0
+    assert "Describe this function." in capsys.readouterr().out
+    assert run("show", "s3://missing/x", objects=objects) == 75

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import pytest
 from dulwich import porcelain, repo, server, web
 
 from mens.api import jobs, reasons
-from mens_corpus import errors
+from mens.artifacts import manifests, memory
+from mens_corpus import errors, running
 from mens_corpus.reading import git, trees
 
 FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
@@ -132,3 +134,24 @@ def test_other_schemes_and_credentials_are_refused(url: str, tmp_path: Path) -> 
     with pytest.raises(errors.InputWrong) as caught:
         git.CommitTree(url, "main", tmp_path / "into")
     assert "secret" not in str(caught.value)
+
+
+def test_a_job_records_the_commit_that_a_branch_meant(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """The manifest's input names the commit, so that the same corpus can be built again."""
+    code = '# SPDX-License-Identifier: Apache-2.0\ndef f():\n    """Do {0}."""\n    return {0}\n'
+    commit = _commit(repository.path, {f"m{n}.py": code.format(n).encode() for n in range(3)})
+    where = {"url": repository.url, "revision": "HEAD"}
+    job = {
+        "resource": {"namespace": "n", "name": "demo", "uid": "uid", "generation": 1},
+        "spec": {"sources": [{"name": "code", "git": where, "extract": ["PythonFunctions"]}]},
+        "output": "s3://bucket/corpora/uid/key",
+    }
+    objects = memory.MemoryStore(["bucket"])
+    environ = {jobs.JOB_ENV: json.dumps(job), jobs.SCRATCH_ENV: str(tmp_path)}
+    code_, said = running.ended(environ, lambda _: objects)
+    assert (code_, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    assert said.artifact is not None
+    (source,) = manifests.read(objects, said.artifact)[0].inputs
+    assert source.uri == f"git+{repository.url}@{commit}"

@@ -208,3 +208,30 @@ def test_the_ledger_notices_what_is_lost(
 def test_secrets_are_known_by_their_shape(text: str, kind: str | None) -> None:
     """The kind is told, the secret is not."""
     assert scanning.find(f"some text\n{text}\nmore") == kind
+
+
+SECRETS = {
+    "PrivateKey": "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----",
+    "AwsAccessKey": "ASIA" + "ABCDEFGH23456723",
+    "GitHubToken": "github_pat_" + "a" * 82,
+    "GitLabToken": "glpat-" + "a" * 20,
+    "SlackToken": "xoxb-" + "1" * 12,
+    "SlackWebhook": "hooks.slack" + ".com/services/T0000000/B0000000/" + "a" * 24,
+    "GoogleApiKey": "AIza" + "a" * 35,
+    "StripeKey": "rk_live_" + "a" * 24,
+    "HuggingFaceToken": "hf_" + "a" * 34,
+    "PyPiToken": "pypi-" + "AgEIcHlwaS5vcmc" + "a" * 60,
+    "NpmToken": "npm_" + "a" * 36,
+    "AnthropicKey": "sk-ant-" + "a" * 40,
+    "OpenAiKey": "sk-" + "a" * 20 + "T3BlbkFJ" + "a" * 20,
+    "JsonWebToken": "eyJ" + "a" * 20 + ".eyJ" + "a" * 20 + "." + "a" * 20,
+    "UrlPassword": "amqp://user:" + "password@host",
+}
+
+
+def test_no_form_of_a_secret_is_overlooked() -> None:
+    """The quick look for marks lets every form through to the expression."""
+    assert {kind: scanning.find(f"x = '{text}'") for kind, text in SECRETS.items()} == {
+        kind: kind for kind in SECRETS
+    }
+    assert set(SECRETS) == set(scanning.FORMS)

@@ -60,11 +60,12 @@ class Spool:
 
     def add(self, row: rows.Row, *, order: int) -> Spooled:
         """Write a row."""
-        line = orjson.dumps(row.to_object(), option=orjson.OPT_APPEND_NEWLINE)
+        said = row.to_object()
+        line = orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
         self._file.write(line)
         offset, self._end = self._end, self._end + len(line)
         return Spooled(
-            row.id,
+            said["id"],
             row.duplicate_key,
             order,
             row.source,

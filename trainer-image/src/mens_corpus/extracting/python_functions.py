@@ -28,6 +28,23 @@ SUMMARY_LIMIT: Final = 200
 cutting it would teach half sentences, so the function is left out."""
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+_BLOCKS: Final = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.If,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.With,
+    ast.AsyncWith,
+    ast.Try,
+    ast.TryStar,
+    ast.ExceptHandler,
+    ast.Match,
+    ast.match_case,
+)
+"""Everything that holds statements; the other nine tenths of all nodes are not looked at."""
 _SENTENCE: Final = re.compile(r"(?<![.\s]\w)(?<!e\.g)(?<!i\.e)(?<!\bcf)(?<!\bvs)[.!?](?=\s|$)")
 """A full stop that ends a sentence: not the one of an initial or of these abbreviations."""
 _SIGNATURE: Final = re.compile(r"^[\w.]+\(.*\)(\s*->.*)?[:.]?$")
@@ -80,10 +97,11 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function, bool]]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements within a statement that may hold functions themselves."""
     for name in ("body", "handlers", "orelse", "finalbody", "cases"):
-        children = getattr(node, name, None)
-        if isinstance(children, list):
-            yield from children
+        for child in getattr(node, name, ()):
+            if isinstance(child, _BLOCKS):
+                yield child
 
 
 def _outcome(
