@@ -27,10 +27,9 @@ FORMS: Final[Mapping[str, str]] = {
     "UrlPassword": r"://[^\s/:@\"'<>]{1,64}:[^\s/:@\"'<>]{8,64}@[a-z0-9]",
 }
 """Kinds of secrets and what they look like."""
-_MARKS: Final = tuple(
-    "-----BEGIN AKIA ASIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xox hooks.slack AIza _live_ "
-    "hf_ pypi- npm_ sk- eyJ ://".split()
-)
+_TOKENS: Final = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "hf_")
+_KEYS: Final = ("-----BEGIN", "AKIA", "ASIA", "AIza", "_live_", "npm_", "pypi-", "sk-", "eyJ")
+_MARKS: Final = (*_TOKENS, *_KEYS, "hooks.slack", "://")
 """Each form holds one of these. Looking for them first is 20 times as fast as the expression,
 which most texts then never meet."""
 _ANY: Final = re.compile("|".join(f"(?P<{name}>{form})" for name, form in FORMS.items()))
