@@ -193,12 +193,25 @@ def in_parallel(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> list[Result]:
     """Apply `work` to all items; after the first error nothing new is started."""
-    with futures.ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        running = [pool.submit(work, item) for item in items]
+    stop = threading.Event()
+
+    def guarded(item: Item) -> Result:
+        if stop.is_set():
+            raise futures.CancelledError
+        try:
+            return work(item)
+        except BaseException:
+            stop.set()
+            raise
+
+    pool = futures.ThreadPoolExecutor(max_workers=max(1, threads))
+    try:
+        running = [pool.submit(guarded, item) for item in items]
         futures.wait(running, return_when=futures.FIRST_EXCEPTION)
-        for future in running:
-            future.cancel()
-    failed = (f.exception() for f in running if f.done() and not f.cancelled())
-    if error := next((e for e in failed if e is not None), None):
+    finally:
+        # Also on Ctrl-C and SIGTERM: what runs comes to its end, what waits is dropped.
+        pool.shutdown(cancel_futures=True)
+    failed = (future.exception() for future in running if not future.cancelled())
+    if error := next((e for e in failed if e and not isinstance(e, futures.CancelledError)), None):
         raise error
     return [future.result() for future in running]

@@ -177,3 +177,19 @@ def test_progress(tmp_path: Path) -> None:
     )
     assert seen[-1] == (30, 30)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_after_an_error_nothing_new_is_started() -> None:
+    """The first error ends the work: what waits is dropped, and the error is the one that was."""
+    started: list[int] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        if number == 1:
+            raise errors.StoreUnreachable("gone")
+        return number
+
+    with pytest.raises(errors.StoreUnreachable, match="gone"):
+        publishing.in_parallel(work, range(10_000), 1)
+    assert started == [0, 1]
+    assert publishing.in_parallel(work, [2, 3], 4) == [2, 3]
