@@ -126,6 +126,8 @@ def _type(node: Schema) -> str:
 
 def _default(node: Schema) -> str:
     value: Any = node.get("default")
+    if isinstance(value, dict) and "properties" in node:
+        value = rewriting.without_own_defaults(value, node)
     if value is None or value == {}:
         return ""
     if isinstance(value, bool):

@@ -120,6 +120,10 @@ class _Rewriter:
         if out.get("type") == "object" and not isinstance(default, dict):
             raise place.error(f"default {default!r} is no object")
         if "properties" in out:
+            # The API server checks rules against a default as it is written, before it fills in
+            # the fields' own defaults; only where there are no rules may they be left out.
+            if _has_rules(out):
+                return out | {"default": _without_absent(default)}
             return out | {"default": without_own_defaults(default, out)}
         return out if default == {} else out | {"default": default}
 
@@ -176,6 +180,18 @@ def _describe(node: Schema) -> None:
         text = "\n".join([text, *lines]).strip()
     if text:
         node["description"] = text
+
+
+def _has_rules(schema: Schema) -> bool:
+    below = schema.get("properties", {}).values()
+    return VALIDATIONS in schema or any(_has_rules(child) for child in below)
+
+
+def _without_absent(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_absent(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and item != []}
 
 
 def without_own_defaults(value: Schema, schema: Schema) -> Schema:

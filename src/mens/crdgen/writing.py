@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ class _Dumper(yaml.SafeDumper):
         """Indent lists below their key."""
         del indentless
         super().increase_indent(flow, False)
+
+
+# PyYAML follows YAML 1.1, where 2e-4 is a text; the API server's reader takes it for a number.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
 
 
 def render() -> dict[Path, str]:
