@@ -1,0 +1,92 @@
+"""Models for tests: tiny random ones of several families, and the real small one of the demo.
+
+The tiny ones have a byte-level tokenizer with a chat template, so that whatever reads a model
+folder finds everything a real one has. Making one takes a tenth of a second after torch's import.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Final
+
+CHAT_TEMPLATE: Final = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""ChatML, as SmolLM2 and Qwen speak it."""
+
+SPECIAL: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Special tokens, with the ids 0, 1 and 2."""
+
+FAMILIES: Final = ("llama", "qwen3")
+"""Architectures that `tiny` makes."""
+
+
+def tokenizer(template: str = CHAT_TEMPLATE) -> Any:
+    """A tokenizer with one token for each byte."""
+    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+    from tokenizers import models as kinds
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate((*SPECIAL, *letters))}
+    backend = Tokenizer(kinds.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=template,
+    )
+
+
+def config(family: str = "llama", **changes: Any) -> Any:
+    """Two layers of width 64: the smallest that bitsandbytes quantizes."""
+    import transformers
+
+    shape: dict[str, Any] = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    } | changes
+    kinds = {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}
+    return kinds[family](**shape)
+
+
+def build(family: str = "llama", *, seed: int = 0, **changes: Any) -> Any:
+    """A random model in memory."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    return transformers.AutoModelForCausalLM.from_config(config(family, **changes)).float()
+
+
+def tiny(folder: Path, *, seed: int = 0, family: str = "llama", **changes: Any) -> Path:
+    """Write a random model as a folder in the Hugging Face layout, without a licence."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build(family, seed=seed, **changes).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, converted once and kept in the cache; tests with it are `model`."""
+    from mens_trainer import convert
+
+    return convert.smollm2()

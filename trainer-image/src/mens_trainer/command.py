@@ -1,0 +1,103 @@
+"""`mens convert` and `mens train`: the trainer's tools for a person at a shell."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from mens.api import trainrun
+from mens_trainer import convert, errors, recipe, telemetry
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def register(commands: Commands) -> None:
+    """Add the trainer's commands to those of `mens`."""
+    add_convert(commands)
+    add_train(commands)
+
+
+def add_convert(commands: Commands) -> None:
+    """Add `convert` to a parser."""
+    parser = commands.add_parser(
+        "convert", help="make a model folder with safetensors from a GGUF file"
+    )
+    parser.add_argument("source", help="a GGUF file, a folder that holds one, or smollm2")
+    parser.add_argument("folder", nargs="?", type=Path, help="folder to write (not for smollm2)")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.set_defaults(run=_convert)
+
+
+def add_train(commands: Commands) -> None:
+    """Add `train` to a parser."""
+    parser = commands.add_parser(
+        "train", help="train an adapter here, from local folders, without a cluster"
+    )
+    parser.add_argument("--base", type=Path, required=True, help="model folder")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of a corpus")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="empty folder to write")
+    parser.add_argument(
+        "--schedule", default="{}", help='JSON as in the resource: {"maxSteps": 12, …}'
+    )
+    parser.add_argument("--ce-last-k", type=int, default=0, help="supervise the last K tokens only")
+    parser.add_argument("--eval-rows", type=int, default=64, help="most held-out rows")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.set_defaults(run=_train)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    try:
+        if arguments.source == "smollm2":
+            print(convert.smollm2())
+            return 0
+        if arguments.folder is None:
+            print("name the folder to write", file=sys.stderr)
+            return 2
+        print(convert.from_gguf(Path(arguments.source), arguments.folder, dtype=arguments.dtype))
+    except convert.ConversionError as e:
+        print(f"{e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see __main__
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        print(f"{arguments.out} is not empty; name another folder", file=sys.stderr)
+        return 1
+    try:
+        spec = trainrun.MensTrainRunSpec(
+            base_model=trainrun.BaseModel(uri="s3://local/base"),
+            corpus_ref={"name": "local"},
+            objective=trainrun.Objective(ce_last_k=arguments.ce_last_k),
+            schedule=trainrun.Schedule.model_validate_json(arguments.schedule),
+            evaluation=trainrun.Evaluation(max_rows=arguments.eval_rows),
+        )
+    except pydantic.ValidationError as e:
+        print(e, file=sys.stderr)
+        return 2
+    import time  # noqa: PLC0415
+
+    from mens_trainer import training  # noqa: PLC0415  # imports torch: seconds
+
+    inputs = training.Inputs(
+        arguments.out.name, arguments.base, arguments.corpus, threads=arguments.threads
+    )
+    try:
+        outcome = training.run(
+            inputs,
+            recipe.Recipe.from_spec(spec),
+            arguments.out,
+            telemetry.LogLines(time.monotonic),
+        )
+    except errors.TrainError as e:
+        print(f"{e.reason}: {e}", file=sys.stderr)
+        return int(e.exit_code)
+    print(f"held-out loss {outcome.before:.4f} → {outcome.after:.4f}; {arguments.out}")
+    return 0

@@ -1,0 +1,246 @@
+"""The job of a pod: do what MENS_JOB says, publish, and leave a termination message.
+
+Whatever happens, there is a whole artifact or none: the manifest is written last. Running the same
+job again finds the artifact and is done. An interrupted run starts again from its first step.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pydantic
+
+from mens.api import jobs, reasons
+from mens.artifacts import digests, manifests, names, publishing, reading, refs, s3, store
+from mens.artifacts import errors as store_errors
+from mens.provenance import bases
+from mens_trainer import errors, publish, recipe, telemetry
+
+log = logging.getLogger(__name__)
+
+IMAGE_ENV: Final = "MENS_IMAGE"
+"""Name of the image that runs, for the manifest; `local` where it is not set."""
+
+BASE_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+"""What is fetched of a base model: configuration, tokenizer, chat template and weights."""
+
+CORPUS_FILES: Final = ("train.jsonl.zst", "validation.jsonl.zst")
+"""What is fetched of a corpus."""
+
+OpenStore = Callable[[Mapping[str, str]], store.ObjectStore]
+"""Makes the store from the environment."""
+
+
+def main(environ: Mapping[str, str] = os.environ, open_store: OpenStore = s3.from_env) -> int:
+    """Run the job of the environment and return the exit code of the process."""
+    signal.signal(signal.SIGTERM, _preempt)
+    code, termination = ended(environ, open_store)
+    # What was decided stays decided: only the message is left to be written.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log.info("%s: %s", termination.reason, termination.message)
+    _leave(environ, termination)
+    return int(code)
+
+
+def ended(
+    environ: Mapping[str, str], open_store: OpenStore = s3.from_env
+) -> tuple[jobs.ExitCode, jobs.Termination]:
+    """Run the job; every way to end becomes an exit code and a reason."""
+    try:
+        ref, message = _run(environ, open_store)
+    except errors.TrainError as e:
+        return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
+    except store_errors.StoreError as e:
+        code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
+        return code, jobs.Termination(reason=e.reason, message=str(e))
+    except errors.Preempted:
+        message = "the pod was ended before the adapter was published; training starts again"
+        return jobs.ExitCode.PREEMPTED, jobs.Termination(reason=reasons.PREEMPTED, message=message)
+    except Exception as e:  # the border of the process: nothing may leave unnamed
+        log.exception("unexpected error")
+        return jobs.ExitCode.INTERNAL_ERROR, _defect(e)
+    succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
+    return jobs.ExitCode.DONE, succeeded
+
+
+def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.ArtifactRef, str]:
+    job = _job(environ)
+    output = refs.Uri.parse(job.output)
+    objects = open_store(environ)
+    present = publishing.existing(objects, output)
+    if present is not None:
+        return present, f"{output} was already published"
+    scratch = Path(tempfile.mkdtemp(prefix="train-", dir=environ.get(jobs.SCRATCH_ENV)))
+    lines = telemetry.LogLines(time.monotonic)
+    try:
+        with telemetry.ProgressFile(objects, output) as file:
+
+            def tell(progress: jobs.Progress) -> None:
+                lines(progress)
+                file(progress)
+
+            return _train(job, objects, scratch, tell, environ.get(IMAGE_ENV) or "local")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _train(
+    job: jobs.TrainJob,
+    objects: store.ObjectStore,
+    scratch: Path,
+    tell: telemetry.Reporter,
+    image: str,
+) -> tuple[refs.ArtifactRef, str]:
+    """Fetch, train and publish."""
+    tell(jobs.Progress(stage="Fetching"))
+    parents = _parents(objects, job)
+    captured = publish.captured_licenses(objects, parents)
+    for parent in parents:
+        _must_be_cleared(parent, captured)
+    plan = recipe.Recipe.from_spec(job.spec)
+    _fetch_and_import(objects, parents, scratch)
+    from mens_trainer import training  # noqa: PLC0415  # imported by now, beside the transfer
+
+    adapter = scratch / "adapter"
+    inputs = training.Inputs(
+        name=job.resource.name,
+        base=scratch / "base",
+        corpus=scratch / "corpus",
+        identity={parent.role.value.lower(): str(parent.ref.digest) for parent in parents},
+        compliance={
+            parent.role.value.lower(): f"{parent.manifest.compliance.license_expression} "
+            f"({parent.manifest.compliance.license_class})"
+            for parent in parents
+        },
+        threads=job.threads,
+    )
+    outcome = training.run(inputs, plan, adapter, tell)
+    tell(jobs.Progress(stage="Publishing", step=outcome.counters.step))
+    producer = manifests.Producer(image=image, versions=training.versions())
+    manifest = publish.draft(job.resource.name, parents, plan, outcome, producer)
+    publish.complete(adapter, manifest, captured)
+    ref = publishing.publish(objects, refs.Uri.parse(job.output), adapter, manifest)
+    return ref, (
+        f"held-out loss {outcome.before:.4f} → {outcome.after:.4f} in {outcome.counters.step} steps"
+    )
+
+
+def _parents(objects: store.ObjectStore, job: jobs.TrainJob) -> list[publish.Parent]:
+    """Base and corpus with their manifests, verified; refuses what is not what it should be."""
+    found = []
+    wanted = (
+        (manifests.Role.BASE, job.base, manifests.Kind.MODEL, reasons.BASE_MODEL_INVALID),
+        (manifests.Role.CORPUS, job.corpus, manifests.Kind.CORPUS, reasons.CORPUS_INVALID),
+    )
+    for role, ref, kind, reason in wanted:
+        manifest, _ = manifests.read(objects, ref)
+        if manifest.kind is not kind:
+            raise errors.InputWrong(reason, f"{ref.uri} is a {manifest.kind}, not a {kind}")
+        for file in manifest.files:
+            names.refuse_pickle(file.path)
+        found.append(publish.Parent(role, ref, manifest))
+    return found
+
+
+def _must_be_cleared(parent: publish.Parent, captured: Mapping[digests.Digest, bytes]) -> None:
+    """Refuse an input whose licence nobody reviewed, before anything is computed."""
+    by_path = {
+        held.path: captured[held.text_digest]
+        for held in parent.manifest.compliance.licenses
+        if held.text_digest in captured
+    }
+    verdict = bases.judge(parent.manifest, captured=by_path)
+    if not verdict.ok:
+        raise errors.InputWrong(verdict.reason, verdict.message)
+
+
+def _fetch_and_import(
+    objects: store.ObjectStore, parents: list[publish.Parent], scratch: Path
+) -> None:
+    """Fetch the inputs while torch is imported: both take seconds and use different things."""
+    globs = {manifests.Role.BASE: BASE_FILES, manifests.Role.CORPUS: CORPUS_FILES}
+    begin = time.perf_counter()
+    with futures.ThreadPoolExecutor(max_workers=2) as pool:
+        running = [
+            pool.submit(
+                reading.fetch,
+                objects,
+                parent.ref,
+                scratch / parent.role.value.lower(),
+                globs[parent.role],
+            )
+            for parent in parents
+        ]
+        importlib.import_module("mens_trainer.training")
+        for future in running:
+            future.result()
+    log.info("fetched inputs and imported torch in %.1f s", time.perf_counter() - begin)
+
+
+def _job(environ: Mapping[str, str]) -> jobs.TrainJob:
+    text = environ.get(jobs.JOB_ENV)
+    if not text:
+        raise errors.InputWrong(
+            reasons.SPEC_INVALID,
+            f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens train",
+        )
+    try:
+        return jobs.TrainJob.model_validate_json(text)
+    except pydantic.ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise errors.InputWrong(
+            reasons.SPEC_INVALID,
+            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
+        ) from None
+
+
+def _defect(e: Exception) -> jobs.Termination:
+    """Return the message for a defect: its kind and place, never its text."""
+    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+        message = "the scratch volume is full; raise spec.resources.scratch"
+        return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
+    frames = traceback.extract_tb(e.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    message = f"{type(e).__name__} at {place}; the pod's log has the rest: please report it"
+    return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
+
+
+def _leave(environ: Mapping[str, str], termination: jobs.Termination) -> None:
+    path = environ.get(jobs.TERMINATION_ENV)
+    if not path:
+        return
+    try:
+        Path(path).write_bytes(termination.to_log())
+    except OSError as e:
+        log.warning("the termination message is not written: %s", e)
+
+
+def _preempt(number: int, frame: FrameType | None) -> None:
+    """Obey SIGTERM; a second one must not interrupt the clean-up of the first."""
+    del number, frame
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise errors.Preempted
+
+
+def configure_logging() -> None:
+    """Log one line per record to standard error."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
