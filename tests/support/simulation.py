@@ -6,8 +6,9 @@ controller are played by `run_pod`, `finish` and `fail`, in the order in which t
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 
 from mens.api import jobs
 from mens.artifacts import digests, layout, manifests, memory, refs
+from mens.artifacts import errors as store_errors
 from mens.provenance import licences, obligations
 from mens_operator import eventing, reconciling, storage
 from mens_operator.cluster import cache, errors, kinds, lease, queue, watch
@@ -132,9 +134,12 @@ class Simulation:
         raise AssertionError("the operator never comes to rest")
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass second by second, working on what gets due."""
-        for _ in range(int(seconds)):
-            self.clock.moment += timedelta(seconds=1)
+        """Let time pass from deadline to deadline, working on what gets due."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            due = self.queue.next_due()
+            step = end if due is None else min(max(due, self.clock.seconds() + 0.5), end)
+            self.clock.moment = START + timedelta(seconds=step)
             await self.settle()
 
     # -- people ------------------------------------------------------------------------------
@@ -188,6 +193,19 @@ class Simulation:
         )
         self.store.put_bytes(folder / manifests.FILE_NAME, manifest.to_bytes())
         return manifest.digest
+
+    @contextlib.contextmanager
+    def store_down(self) -> Iterator[None]:
+        """Nobody answers at the endpoint."""
+        buckets = self.store._objects
+
+        class Down(dict[str, dict[str, bytes]]):
+            def __getitem__(self, name: str) -> dict[str, bytes]:
+                raise store_errors.StoreUnreachable("http://store:8333 does not answer; start it")
+
+        self.store._objects = Down()
+        yield
+        self.store._objects = buckets
 
     # -- controllers and kubelets --------------------------------------------------------------
 
