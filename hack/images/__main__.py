@@ -3,11 +3,9 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
-from pathlib import Path
 
-from hack.cluster import clusters, progress
+from hack.cluster import ClusterError, clusters, external
 from hack.images import base, buildah, catalog, ensuring, keys, plans, preflight, running, targets
 
 
@@ -16,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (running.ImagesError, KeyError) as error:
+    except (running.ImagesError, ClusterError, KeyError) as error:
         print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
         return 1
     return status
@@ -45,10 +43,6 @@ def _build(options: argparse.Namespace) -> int:
     names = options.names or None
     where: list[clusters.Cluster | None] = [*_clusters(options.cluster)]
     results = [ensuring.run(cluster, names) for cluster in where or [None]]
-    if _foreign():
-        with buildah.opened() as store:
-            runs = [ref for name, ref in results[0].references.items() if catalog.named(name).runs]
-            progress.say(targets.how_to_push(store, runs))
     if options.json:
         print(json.dumps([dataclasses.asdict(result) for result in results]))
     else:
@@ -63,18 +57,11 @@ def _clusters(name: str | None) -> list[clusters.Cluster]:
         if cluster is None or not cluster.alive():
             raise running.ImagesError(f"cluster {name} is not up: python -m hack.cluster up")
         return [cluster]
-    if _foreign():
-        return []
+    theirs = external.find()
+    if theirs is not None:
+        return [theirs]
     found = [clusters.load(one) for one in clusters.names()]
     return [one for one in found if one is not None and one.alive() and one.node]
-
-
-def _foreign() -> bool:
-    configured = os.environ.get("KUBECONFIG")
-    if not configured:
-        return False
-    ours = [cluster.kubeconfig for cluster in map(clusters.load, clusters.names()) if cluster]
-    return Path(configured) not in ours
 
 
 def _keys(_: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -37,7 +38,8 @@ def ensure(
         Image name -> reference, for what a cluster runs.
 
     Raises:
-        ImagesError: The machine lacks something or a build failed; says what to do.
+        ImagesError: The machine lacks something, a build failed, or the cluster is not ours and
+            nobody has pushed the images yet; says what to do.
     """
     return run(cluster, names).references
 
@@ -48,7 +50,12 @@ def run(cluster: clusters.Cluster | None = None, names: Iterable[str] | None = N
     if names is None and cluster is not None:
         wanted = tuple(image for image in wanted if image.runs)
     with buildah.opened() as store:
-        return _Run(store, targets.target_for(cluster), wanted).run()
+        done = _Run(store, targets.target_for(cluster), wanted).run()
+        if cluster is None or cluster.kind is not clusters.Kind.EXTERNAL:
+            return done
+        registry = os.environ.get(targets.REGISTRY_VARIABLE)
+        found = targets.for_foreign(store, done.references, registry)
+        return dataclasses.replace(done, references=found)
 
 
 class _Run:
@@ -84,6 +91,7 @@ class _Run:
             with self._step(f"import {image.name}", 1.0, _log(image.name)):
                 assert self.target is not None
                 self.target.bring(self.store, self.references[image.name], _log(image.name))
+        self._hint()
         return Result(
             {image.name: self.references[image.name] for image in self.wanted},
             tuple(image.name for image in self.plan.build),
@@ -91,15 +99,29 @@ class _Run:
             self.seconds,
         )
 
+    def _hint(self) -> None:
+        heavy = f"{catalog.REGISTRY}/{catalog.ML.name}:"
+        old = plans.stale(self.store.references(), self.references.values())
+        if self.plan.heavy and any(one.startswith(heavy) for one in old):
+            progress.say("  an older mens-ml takes 5 GB: python -m hack.images prune")
+
     def _build(self, image: catalog.Image) -> None:
-        self.store.build(
-            self.references[image.name],
-            catalog.ROOT / image.dockerfile,
-            catalog.ROOT,
-            _log(image.name),
-            target=image.target,
-            arguments={"BASE_IMAGE": base.reference()},
-        )
+        for _ in range(3):
+            reference = self.references[image.name]
+            self.store.build(
+                reference,
+                catalog.ROOT / image.dockerfile,
+                catalog.ROOT,
+                _log(image.name),
+                target=image.target,
+                arguments={"BASE_IMAGE": base.reference()},
+            )
+            self.references[image.name] = keys.reference(image)
+            if self.references[image.name] == reference:
+                return
+            # Somebody edited the sources meanwhile: nobody knows which of them the image has.
+            self.store.remove([reference])
+        raise running.ImagesError(f"the sources of {image.name} change all the time; run it again")
 
     def _check(self) -> None:
         if not self.plan.build:

@@ -1,11 +1,11 @@
 """Says what this machine lacks for building images, before anything starts."""
 
-import dataclasses
 import os
 import shutil
 from pathlib import Path
 
 from hack.cluster import paths
+from hack.cluster.preflight import Capability
 
 GB = 10**9
 
@@ -17,19 +17,6 @@ UV_CACHE_DISK = 6 * GB
 
 CODE_DISK = 3 * GB
 """Free space for base and code layers."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Capability:
-    """One thing a step needs, and whether this machine has it."""
-
-    name: str
-    ok: bool
-    reason: str
-    """What was found."""
-
-    fix: str
-    """What to do when it is not ok; empty when it is."""
 
 
 def check(*, heavy: bool) -> list[Capability]:

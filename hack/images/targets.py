@@ -2,10 +2,14 @@
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from hack.cluster import clusters, paths, progress
+from hack.cluster import clusters, importing, paths, progress
 from hack.images import buildah, containerd, running
+
+REGISTRY_VARIABLE = "MENS_REGISTRY"
+"""Names the registry from which a cluster that is not ours pulls."""
 
 
 class Target(abc.ABC):
@@ -47,16 +51,12 @@ class Kind(Target):
 
     def references(self) -> set[str]:
         """Returns the references it has."""
-        from hack.cluster import images  # noqa: PLC0415  (only a kind cluster needs it)
-
-        return set(images.images(self.cluster))
+        return importing.images(self.cluster)
 
     def bring(self, store: buildah.Store, reference: str, log: Path) -> None:
         """Loads an archive of the whole image."""
-        from hack.cluster import images  # noqa: PLC0415  (only a kind cluster needs it)
-
         with containerd.archived(store, reference, paths.cache(), log) as archive:
-            images.import_image(self.cluster, archive)
+            importing.import_image(self.cluster, archive)
 
 
 def target_for(cluster: clusters.Cluster | None) -> Target | None:
@@ -68,11 +68,29 @@ def target_for(cluster: clusters.Cluster | None) -> Target | None:
     return Embedded(containerd.Containerd(cluster.run / "containerd.sock"))
 
 
-def how_to_push(store: buildah.Store, references: list[str]) -> str:
-    """Says how a person brings images to a cluster that is not ours."""
-    lines = ["This cluster is not ours: push the images to a registry that it reaches,"]
-    for reference in references:
-        name = reference.partition("/")[2]
-        push = store.command("push", reference, f"docker://REGISTRY/{name}")
-        lines.append("  " + " ".join(push))
-    return "\n".join([*lines, "and give the chart the same references (images.*)."])
+def for_foreign(
+    store: buildah.Store, references: Mapping[str, str], registry: str | None
+) -> dict[str, str]:
+    """Returns the references under which a cluster that is not ours finds the images.
+
+    Args:
+        store: Where they are built.
+        references: Image name -> our reference.
+        registry: Where a person has pushed them; None when nobody said so.
+
+    Raises:
+        ImagesError: No registry is named: the message is how to push, since only a person knows
+            which registry the cluster reaches and may write to it.
+    """
+    pushed = {name: _elsewhere(ref, registry or "REGISTRY") for name, ref in references.items()}
+    if registry:
+        return pushed
+    lines = ["the images are built; this cluster is not ours, so push them where it can pull:"]
+    for name, reference in references.items():
+        lines.append("  " + " ".join(store.command("push", reference, f"docker://{pushed[name]}")))
+    lines.append(f"then set {REGISTRY_VARIABLE}=REGISTRY and run this again")
+    raise running.ImagesError("\n".join(lines))
+
+
+def _elsewhere(reference: str, registry: str) -> str:
+    return f"{registry.rstrip('/')}/{reference.partition('/')[2]}"
