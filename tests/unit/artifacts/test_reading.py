@@ -185,3 +185,15 @@ def test_a_proxy_that_drops_conditions(s3_server: S3Server, bucket: refs.Uri) ->
         assert through.probe(bucket).conditional_writes
         proxy.ignore_conditions = True
         assert not through.probe(bucket).conditional_writes
+
+
+def test_a_size_that_is_not_true(tmp_path: Path) -> None:
+    """A manifest whose size disagrees with its own digest is not followed."""
+    store = memory.MemoryStore(["mens"])
+    digest = digests.Digest.of_bytes(b"x")
+    store.put_bytes(layout.blob(WHERE, digest), b"x")
+    file = manifests.File(path="a", digest=digest, size_bytes=2)
+    ref = publishing.write_manifest(store, WHERE, some.draft().with_files([file]))
+    for read in (reading.check, reading.verify):
+        with pytest.raises(errors.DigestMismatch, match="should have 2 bytes"):
+            read(store, ref)

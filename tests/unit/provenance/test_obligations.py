@@ -77,6 +77,18 @@ def test_unknown_wins() -> None:
     assert set(joined.obligations) == set(known.obligations)
 
 
+def test_more_licences_than_anyone_reads() -> None:
+    """An expression too long for a resource's status is unknown, not cut off."""
+    mit = obligations.of(licences.declare("MIT"))
+    many = [
+        mit.model_copy(update={"license_expression": f"LicenseRef-{number:040d}"})
+        for number in range(30)
+    ]
+    joined = obligations.join(many)
+    assert joined.license_expression == "NOASSERTION"
+    assert joined.license_class is manifests.LicenseClass.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("declared", "class_", "attribution"),
     [
