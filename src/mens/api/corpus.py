@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from mens.api import kube, status
+from mens.artifacts import manifests
 
 
 class Extractor(enum.StrEnum):
@@ -17,23 +18,6 @@ class Extractor(enum.StrEnum):
     """One row for each Python function that has a docstring: describe this function."""
     MARKDOWN_SECTIONS = "MarkdownSections"
     """One row for each Markdown section: its heading asks, its body answers."""
-
-
-class LicenseClass(enum.StrEnum):
-    """Classes of licences, from free to forbidden."""
-
-    PERMISSIVE = "Permissive"
-    """Use without condition."""
-    PERMISSIVE_WITH_ATTRIBUTION = "PermissiveWithAttribution"
-    """Use with notice and licence copy."""
-    COMMUNITY_RESTRICTED = "CommunityRestricted"
-    """Open weights with thresholds or a use policy."""
-    COPYLEFT = "Copyleft"
-    """Derived works carry the same licence."""
-    NON_COMMERCIAL = "NonCommercial"
-    """No commercial use."""
-    UNKNOWN = "Unknown"
-    """The text matches no reviewed row; never cleared."""
 
 
 class S3Source(kube.Model):
@@ -90,8 +74,8 @@ class LicensePolicy(kube.Model):
     """Which licences may enter the corpus."""
 
     allow_classes: Annotated[
-        tuple[LicenseClass, ...], pydantic.Field(min_length=1, max_length=6)
-    ] = (LicenseClass.PERMISSIVE, LicenseClass.PERMISSIVE_WITH_ATTRIBUTION)
+        tuple[manifests.LicenseClass, ...], pydantic.Field(min_length=1, max_length=6)
+    ] = (manifests.LicenseClass.PERMISSIVE, manifests.LicenseClass.PERMISSIVE_WITH_ATTRIBUTION)
     """Rows of other classes are quarantined with the reason LicenseNotAllowed."""
 
 

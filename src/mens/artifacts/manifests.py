@@ -54,11 +54,17 @@ class LicenseClass(enum.StrEnum):
     """How much a licence asks, least first; the order of definition is the order of the lattice."""
 
     PERMISSIVE = "Permissive"
+    """Use without condition."""
     PERMISSIVE_WITH_ATTRIBUTION = "PermissiveWithAttribution"
+    """Use with notice and licence copy."""
     COMMUNITY_RESTRICTED = "CommunityRestricted"
+    """Open weights with thresholds or a use policy."""
     COPYLEFT = "Copyleft"
+    """Derived works carry the same licence."""
     NON_COMMERCIAL = "NonCommercial"
+    """No commercial use."""
     UNKNOWN = "Unknown"
+    """The text matches no reviewed row; never cleared."""
 
     @property
     def rank(self) -> int:
