@@ -12,17 +12,14 @@ NAMESPACE = "k8s.io"
 
 
 def ctr(
-    containerd: Path, *arguments: str, stdin: IO[bytes] | None = None, check: bool = True
+    containerd: Path,
+    *arguments: str,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    check: bool = True,
 ) -> str:
     """Runs containerd's client in the Kubernetes namespace and returns what it printed."""
     command = ["ctr", "-a", str(containerd), "-n", NAMESPACE, *arguments]
-    done = subprocess.run(
-        command,
-        stdin=stdin or subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
+    done = subprocess.run(command, stdin=stdin, capture_output=True, check=False)
     if check and done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise ClusterError(f"ctr {' '.join(arguments)}: {said}")

@@ -8,13 +8,14 @@ from hack.cluster.gobuild import Toolbox
 
 
 def corefile(pki: Path) -> str:
-    """Returns CoreDNS's configuration.
+    """Returns CoreDNS's configuration: one block for the cluster's names, one for all others.
 
     Whatever is not the cluster's own gets an immediate "no such name": there is no uplink, and
-    an answer is better than a timeout.
+    an answer is better than a timeout. It needs a block of its own, since `template` comes before
+    `kubernetes` in CoreDNS's fixed order and would swallow the cluster's names.
     """
     return f"""\
-.:53 {{
+cluster.local:53 in-addr.arpa:53 {{
   bind {sandbox.NODE_IP}
   errors
   ready 127.0.0.1:8181
@@ -23,6 +24,10 @@ def corefile(pki: Path) -> str:
     pods insecure
     ttl 5
   }}
+}}
+.:53 {{
+  bind {sandbox.NODE_IP}
+  errors
   template ANY ANY {{
     rcode NXDOMAIN
   }}
@@ -74,5 +79,3 @@ def start(box: sandbox.Sandbox, client: api.Client, tools: Toolbox) -> None:
     client.apply(core, service())
     slices = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
     client.apply(f"{slices}/kube-dns-node", endpoints())
-
-

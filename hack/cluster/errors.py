@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 class ClusterError(Exception):
-    """Something a person can act on: what failed, why, and what to do; shown without a traceback."""
+    """Something a person can act on: what failed, why, what to do; shown without a traceback."""
 
 
 def with_log(message: str, log: Path, lines: int = 15) -> ClusterError:

@@ -28,7 +28,9 @@ def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | Non
 
 def _from_kubeconfig(path: Path) -> clusters.Cluster:
     if not path.exists():
-        raise ClusterError(f"KUBECONFIG={path} does not exist; unset it or set MENS_CLUSTER=embedded")
+        raise ClusterError(
+            f"KUBECONFIG={path} does not exist; unset it or set MENS_CLUSTER=embedded"
+        )
     cluster = _record("external", clusters.Kind.EXTERNAL, path)
     # One question now is worth more than a strange failure in the middle of a demo.
     cluster.kubectl_run("version", "-o", "json", "--request-timeout=10s")
@@ -38,7 +40,9 @@ def _from_kubeconfig(path: Path) -> clusters.Cluster:
 def _from_kind() -> clusters.Cluster | None:
     if shutil.which("kind") is None:
         return None
-    listed = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["kind", "get", "clusters"], capture_output=True, text=True, check=False
+    )
     names = listed.stdout.split()
     if listed.returncode != 0 or not names:
         return None

@@ -33,7 +33,13 @@ class Family:
         for path in self.sources():
             content = path.read_bytes()
             digest.update(f"{path.name} {len(content)}\n".encode() + content)
-        recipe = (self.ldflags, sorted(self.programs.items()), go_version, FLAGS, sorted(ENV.items()))
+        recipe = (
+            self.ldflags,
+            sorted(self.programs.items()),
+            go_version,
+            FLAGS,
+            sorted(ENV.items()),
+        )
         digest.update(repr(recipe).encode())
         return digest.hexdigest()[:16]
 

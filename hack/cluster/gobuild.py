@@ -86,7 +86,7 @@ def _build_all(jobs: list[_Job]) -> None:
         if not jobs:
             return
         lanes = _lanes()
-        about = max(sum(job.estimate for job in jobs) / lanes, max(job.estimate for job in jobs))
+        about = max(sum(job.estimate for job in jobs) / lanes, *(job.estimate for job in jobs))
         names = ", ".join(job.family.name for job in jobs)
         progress.say(
             f"Building {names} from source: about {progress.minutes(about)}, "

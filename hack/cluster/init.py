@@ -76,12 +76,12 @@ class Init:
         listener.bind(self._plan.socket)
         listener.listen(16)
         while True:
-            ready, _, _ = select.select([listener, woken], [], [])
+            ready, _, _ = select.select([listener.fileno(), woken], [], [])
             if woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
                 self._reap()
-            if listener in ready:
+            if listener.fileno() in ready:
                 connection, _ = listener.accept()
                 with connection:
                     self._answer(connection)
@@ -90,10 +90,11 @@ class Init:
         line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 1)
         try:
             request = json.loads(line)
-            answer = {"start": self._start, "state": self._state}[request.pop("do")](
-                descriptors=descriptors, **request
-            )
-        except Exception as error:  # noqa: BLE001 - PID 1 must outlive every bad request
+            if request.pop("do") == "start":
+                answer = self._start(descriptors=descriptors, **request)
+            else:
+                answer = self._state()
+        except Exception as error:  # PID 1 must outlive every bad request
             answer = {"error": repr(error)}
         finally:
             for descriptor in descriptors:
@@ -111,7 +112,9 @@ class Init:
     ) -> dict[str, Any]:
         with open(log, "ab", buffering=0) as output:  # noqa: PTH123 - a descriptor, not a text
             child = subprocess.Popen(
-                [part.replace(LISTENER, str(descriptors[0])) for part in argv] if descriptors else argv,
+                [part.replace(LISTENER, str(descriptors[0])) for part in argv]
+                if descriptors
+                else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -125,7 +128,7 @@ class Init:
         child.returncode = 0
         return {"pid": child.pid}
 
-    def _state(self, descriptors: Sequence[int]) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         running = {name: pid for pid, name in self._running.items()}
         return {"running": running, "ended": self._ended}
 

@@ -83,7 +83,8 @@ _POD_RUNNING = """\
 {{ $now := Now }}
 phase: Running
 startTime: {{ $now | Quote }}
-podIP: {{ PodIPWith .spec.nodeName false ( or .metadata.uid "" ) ( or .metadata.name "" ) ( or .metadata.namespace "" ) | Quote }}
+{{ $meta := .metadata }}
+podIP: {{ PodIPWith .spec.nodeName false $meta.uid $meta.name $meta.namespace | Quote }}
 conditions:
 {{ range list "Initialized" "Ready" "ContainersReady" "PodScheduled" }}
 - type: {{ . | Quote }}
@@ -100,7 +101,12 @@ initContainerStatuses:
   started: true
   state: {running: {startedAt: {{ $now | Quote }}}}
   {{ else }}
-  state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}
+  state:
+    terminated:
+      exitCode: 0
+      reason: Completed
+      startedAt: {{ $now | Quote }}
+      finishedAt: {{ $now | Quote }}
   {{ end }}
 {{ end }}
 containerStatuses:
@@ -124,7 +130,12 @@ containerStatuses:
   ready: false
   started: false
   restartCount: 0
-  state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}
+  state:
+    terminated:
+      exitCode: 0
+      reason: Completed
+      startedAt: {{ $now | Quote }}
+      finishedAt: {{ $now | Quote }}
 {{ end }}
 """
 
@@ -145,7 +156,11 @@ def _node_heartbeat() -> dict[str, Any]:
 
 
 def _pod_running() -> dict[str, Any]:
-    when = [_NOT_DELETED, _when(".status.phase", "In", "Pending"), _when(".status.podIP", "DoesNotExist")]
+    when = [
+        _NOT_DELETED,
+        _when(".status.phase", "In", "Pending"),
+        _when(".status.podIP", "DoesNotExist"),
+    ]
     return _stage("pod-running", "Pod", when, {"statusTemplate": _POD_RUNNING})
 
 

@@ -37,9 +37,7 @@ def references(archive: Path) -> list[Reference]:
     return found
 
 
-def write(
-    archive: Path, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str]
-) -> None:
+def write(archive: Path, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str]) -> None:
     """Writes an image of a few executable files; the same inputs give the same bytes."""
     layer = _layer(files)
     config = _json(

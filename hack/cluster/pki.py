@@ -122,7 +122,9 @@ def _sign(folder: Path, identity: Identity) -> None:
     name = identity.name
     _key(folder / f"{name}.key")
     (folder / f"{name}.ext").write_text(identity.extensions())
-    request = _openssl("req", "-new", "-key", f"{name}.key", "-subj", identity.subject, folder=folder)
+    request = _openssl(
+        "req", "-new", "-key", f"{name}.key", "-subj", identity.subject, folder=folder
+    )
     _openssl(
         # A random serial number: a counter file would be shared by the four at work.
         *("x509", "-req", "-CA", "ca.crt", "-CAkey", "ca.key", "-days", DAYS, "-sha256"),
@@ -135,12 +137,19 @@ def _sign(folder: Path, identity: Identity) -> None:
 
 def _key(path: Path) -> None:
     path.touch(mode=0o600)
-    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path.name, folder=path.parent)
+    _openssl(
+        "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path.name, folder=path.parent
+    )
 
 
 def _openssl(*arguments: str, folder: Path, stdin: str | None = None) -> str:
     done = subprocess.run(
-        ["openssl", *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False
+        ["openssl", *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise ClusterError(f"openssl {' '.join(arguments)}: {done.stderr.strip()}")

@@ -95,9 +95,7 @@ def install_packages(tier: str) -> None:
                 raise ClusterError(f"{' '.join(command)} failed:\n{done.stderr[-1500:]}")
 
 
-def missing_packages(
-    tier: str, which: Callable[[str], str | None] = shutil.which
-) -> list[str]:
+def missing_packages(tier: str, which: Callable[[str], str | None] = shutil.which) -> list[str]:
     """Returns the Debian packages whose programs a tier needs and does not find."""
     programs = _PROGRAMS.get(tier, ())
     missing = [PACKAGES[program] for program in programs if which(program) is None]
@@ -168,8 +166,13 @@ def _cgroups() -> Capability:
 def _overlay() -> Capability:
     ok = "\toverlay" in Path("/proc/filesystems").read_text()
     if not ok and shutil.which("modprobe") is not None:
-        ok = subprocess.run(["modprobe", "overlay"], capture_output=True, check=False).returncode == 0
-    return Capability("overlay", ok, "overlayfs " + ("works" if ok else "missing"), "modprobe overlay")
+        ok = (
+            subprocess.run(["modprobe", "overlay"], capture_output=True, check=False).returncode
+            == 0
+        )
+    return Capability(
+        "overlay", ok, "overlayfs " + ("works" if ok else "missing"), "modprobe overlay"
+    )
 
 
 def _unbuilt(tier: str) -> bool:

@@ -29,6 +29,9 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         waiting.until(f"the end of process {self.pid}", lambda: not self.alive(), seconds, 0.02)
+        # If this very program started it, it stays a zombie until we ask for its status.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
 
     def children(self) -> list["Process"]:
         """Returns the direct children it has now."""

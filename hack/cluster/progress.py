@@ -30,7 +30,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def live(describe: Callable[[], str]) -> Iterator[None]:
-    """Shows what `describe` says until the block ends: rewritten in place, or a line now and then."""
+    """Shows what `describe` says until the block ends: rewritten in place, or plain lines."""
     terminal = sys.stderr.isatty()
     ended = threading.Event()
 

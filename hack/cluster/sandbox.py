@@ -120,7 +120,9 @@ class Sandbox:
             socket.send_fds(connection, [json.dumps(request).encode()], descriptors)
             answer: dict[str, Any] = json.loads(connection.makefile().read())
         if "error" in answer:
-            raise ClusterError(f"PID 1 could not {request['do']} {request.get('name')}: {answer['error']}")
+            raise ClusterError(
+                f"PID 1 could not {request['do']} {request.get('name')}: {answer['error']}"
+            )
         return answer
 
 
@@ -167,12 +169,15 @@ def _await(run: Path, unshare: "subprocess.Popen[bytes]") -> Sandbox:
     def listening() -> bool:
         if unshare.poll() is not None:
             raise with_log("the sandbox could not be made", run / "logs" / "init.log")
-        return _socket(run).exists()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(str(_socket(run))) == 0
 
     try:
         waiting.until("the sandbox's PID 1 listening", listening, 20, 0.02)
         parent = processes.identify(unshare.pid)
         assert parent is not None
+        # It outlives this object on purpose; `Process.kill` reaps it.
+        unshare.returncode = 0
         return Sandbox(run, parent, parent.children()[0])
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
