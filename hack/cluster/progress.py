@@ -59,5 +59,5 @@ def _show(text: str, terminal: bool) -> None:
 
 
 def minutes(seconds: float) -> str:
-    """Writes a duration as a person says it: `45 s`, `7 min`."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    """Writes a duration as a person says it: `45 s`, `7.0 min`."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,54 @@
+"""The border's relay: bytes go both ways, and ends are told."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hack.cluster import relay
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, int]]:
+    """A server that answers with all it got once the client is done."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                got = b"".join(iter(lambda: connection.recv(65536), b""))
+                connection.sendall(got[::-1])
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()
+    listener.close()
+
+
+def _through(target: tuple[str, int], data: bytes) -> bytes:
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=relay.serve, args=(listener, target), daemon=True).start()
+    with socket.create_connection(listener.getsockname(), timeout=10) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_half_closed_request_gets_its_whole_answer(echo: tuple[str, int]) -> None:
+    """A client that is done sending still receives everything."""
+    data = bytes(range(256)) * 4096
+    assert _through(echo, data) == data[::-1]
+
+
+def test_nobody_listening_closes_the_connection() -> None:
+    """An unreachable target ends the connection instead of hanging."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        target = free.getsockname()
+    try:
+        assert _through(target, b"x") == b""
+    except ConnectionError:
+        pass
