@@ -30,7 +30,7 @@ class S3Source(kube.Model):
 class GitSource(kube.Model):
     """A Git repository, read at one commit."""
 
-    url: Annotated[str, pydantic.Field(pattern=r"^(https?|file)://[^\s@]+$", max_length=2048)]
+    url: Annotated[str, pydantic.Field(pattern=r"^(https?|file)://[!-?A-~]+$", max_length=2048)]
     """Where to clone from, without credentials in it."""
     revision: Annotated[str, pydantic.Field(min_length=1, max_length=256)]
     """A commit, tag or branch. What it meant is recorded as a commit in the manifest."""

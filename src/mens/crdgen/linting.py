@@ -16,6 +16,7 @@ Check = Callable[[Schema], Iterator[str]]
 
 _FIELD_NAME = re.compile(r"^[a-z][a-zA-Z0-9]*$")
 _VALUE_NAME = re.compile(r"^[A-Z][A-Za-z0-9]*$")
+_UNICODE_CLASS = re.compile(r"\\[sSdDwWbB]")
 _FORBIDDEN_NAMES = {"phase": "conditions say more than a phase"}
 _FORBIDDEN_KEYS = ("$ref", "title", "nullable", "oneOf", "allOf", "not", "const", "prefixItems")
 _UNITS = ("Millis", "Milliseconds", "Minutes", "Hours", "Days")
@@ -73,6 +74,14 @@ def _check_bounds(node: Schema) -> Iterator[str]:
         yield "a list without bound: give max_length"
     if kind == "object" and "additionalProperties" in node and "maxProperties" not in node:
         yield "a map without bound: give max_length"
+
+
+def _check_pattern(node: Schema) -> Iterator[str]:
+    pattern = node.get("pattern", "")
+    if _UNICODE_CLASS.search(pattern):
+        yield rf"the pattern {pattern!r} uses \s, \d, \w or \b: ASCII for Go, Unicode for pydantic"
+    if pattern and not (pattern.startswith("^") and pattern.endswith("$")):
+        yield f"the pattern {pattern!r} is not anchored at both ends"
 
 
 def _check_lists(node: Schema) -> Iterator[str]:
@@ -151,6 +160,7 @@ _CHECKS: tuple[Check, ...] = (
     _check_form,
     _check_numbers,
     _check_bounds,
+    _check_pattern,
     _check_lists,
     _check_enums,
     _check_required,
