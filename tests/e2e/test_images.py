@@ -104,11 +104,13 @@ def test_image_holds_its_program(
 def test_image_says_how_it_is_used(
     node_cluster: Cluster, references: dict[str, str], namespace: str, program: str
 ) -> None:
-    """The `mens` command and the program's own module answer --help."""
+    """The `mens` command answers --help, and so does each program that people call."""
     image = references[f"mens-{program}"]
-    script = f"mens --help && python -m mens_{program} --help"
+    # The operator has no arguments: its settings come from the chart.
+    own = [] if program == "operator" else [f"python -m mens_{program} --help"]
+    script = " && ".join(["mens --help", *own])
     said = run(node_cluster, f"help-{program}", image, ["sh", "-c", script])
-    assert said.count("usage:") == 2
+    assert said.count("usage:") == 1 + len(own)
 
 
 def test_heavy_layer_computes(

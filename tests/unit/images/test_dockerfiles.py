@@ -61,7 +61,7 @@ def test_a_stage_without_a_name_is_refused() -> None:
 
 
 def test_trainer_and_server_share_the_heavy_layer() -> None:
-    """The stage with torch is the same, word for word, so one build serves both."""
+    """The stage with torch is the same, word for word: one build and one copy serve both."""
     trainer, server = stages("trainer-image/Dockerfile"), stages("server-image/Dockerfile")
     assert trainer["ml"] == server["ml"]
     assert trainer["trainer"].parent == server["server"].parent == "ml"
