@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hack.cluster
-from hack.cluster import clusters, importing, lifecycle, oci, processes, residue, sandbox, waiting
+from hack.cluster import clusters, containers, lifecycle, oci, processes, residue, sandbox, waiting
 
 SECURE = {
     "readOnlyRootFilesystem": True,
@@ -136,7 +136,7 @@ def test_images_are_imported_once(node_cluster: clusters.Cluster, tmp_path: Path
     assert not hack.cluster.import_image(node_cluster, tmp_path / "a.tar").skipped
     assert name in hack.cluster.images(node_cluster)
     assert hack.cluster.import_image(node_cluster, tmp_path / "a.tar").skipped
-    importing.containers.ctr(node_cluster.run / "containerd.sock", "images", "delete", name)
+    containers.ctr(node_cluster.run / "containerd.sock", "images", "delete", name)
 
 
 @pytest.mark.node
@@ -197,7 +197,7 @@ def test_next_cluster_starts_without_the_dead_of_the_last() -> None:
     second = lifecycle.up(name)
     try:
         socket = second.run / "containerd.sock"
-        assert importing.containers.ctr(socket, "containers", "list", "-q") == ""
+        assert containers.ctr(socket, "containers", "list", "-q") == ""
     finally:
         lifecycle.down(name)
 

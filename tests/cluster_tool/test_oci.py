@@ -1,5 +1,6 @@
 """Image archives written and read without any tool."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,6 @@ def test_written_name_is_read(tmp_path: Path) -> None:
 
 def test_folder_and_archive_are_the_same_image(tmp_path: Path) -> None:
     """An OCI folder streams as an archive with the same references."""
-    import tarfile
-
     oci.write(tmp_path / "a", "localhost/x:1", {"x": b"program"}, ["/x"])
     with tarfile.open(tmp_path / "a") as archive:
         archive.extractall(tmp_path / "folder", filter="data")
