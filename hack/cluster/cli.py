@@ -11,6 +11,7 @@ from pathlib import Path
 from hack.cluster import (
     border,
     clusters,
+    external,
     families,
     gobuild,
     importing,
@@ -112,7 +113,10 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _up(options: argparse.Namespace) -> int:
-    preflight.require("cluster" if options.no_node else "node")
+    if not options.no_node:
+        preflight.require("node")
+    else:
+        preflight.require("kwok" if options.kwok else "cluster")
     cluster = lifecycle.up(options.name, node=not options.no_node, kwok=options.kwok)
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     return 0
@@ -203,7 +207,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _living(name: str) -> clusters.Cluster:
-    cluster = clusters.load(name)
+    cluster = external.find() or clusters.load(name)
     if cluster is None or not cluster.alive():
         raise ClusterError(f"no cluster {name}: `python -m hack.cluster up --name {name}`")
     return cluster

@@ -6,12 +6,13 @@ Where the machine cannot, the tests skip and say why; the tier runner reports th
 """
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from hack.cluster import clusters, errors, lifecycle, preflight
+from hack.cluster import clusters, errors, lifecycle, preflight, processes
 
 MakeNamespace = Callable[[clusters.Cluster], str]
 """Makes a namespace in any cluster; it is deleted when the test ends."""
@@ -65,11 +66,20 @@ def namespace(request: pytest.FixtureRequest, namespaces: MakeNamespace) -> str:
 def _session(suffix: str, tier: str, *, node: bool, kwok: bool) -> Iterator[clusters.Cluster]:
     _skip_unless_possible(tier)
     # The process number keeps two test runs on one machine apart.
+    _end_orphans()
     name = f"test-{os.getpid()}-{suffix}"
     cluster = lifecycle.up(name, node=node, kwok=kwok)
     yield cluster
     if cluster.kind is clusters.Kind.EMBEDDED:
         lifecycle.down(name)
+
+
+def _end_orphans() -> None:
+    """Ends clusters of test runs that were killed before they could do it themselves."""
+    for name in clusters.names():
+        match = re.match(r"test-(\d+)-", name)
+        if match is not None and processes.identify(int(match[1])) is None:
+            lifecycle.down(name)
 
 
 def _skip_unless_possible(tier: str) -> None:

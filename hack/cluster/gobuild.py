@@ -68,15 +68,27 @@ def ensure(names: Iterable[str]) -> Toolbox:
     return Toolbox({name: job.target for name, job in jobs.items()})
 
 
-def target(family: families.Family) -> Path:
-    """Returns the folder of a family's programs for the present inputs, built or not."""
-    return _job(family).target
+def target(family: families.Family) -> Path | None:
+    """Returns the folder of a family's programs for the present inputs, built or not.
+
+    None if there is no compiler yet, and so no way to know; asking never installs one.
+    """
+    go = toolchain.present(_minimum(family))
+    return None if go is None else _folder(family, go[1])
 
 
 def _job(family: families.Family) -> _Job:
-    go, version = toolchain.find(ARGOCD_GO if family.name == "argocd" else toolchain.MINIMUM)
-    folder = paths.cache() / "bin" / f"{family.name}-{family.key(version)}"
-    return _Job(family, go, folder, durations().get(family.name, family.seconds))
+    go, version = toolchain.find(_minimum(family))
+    estimate = durations().get(family.name, family.seconds)
+    return _Job(family, go, _folder(family, version), estimate)
+
+
+def _folder(family: families.Family, version: str) -> Path:
+    return paths.cache() / "bin" / f"{family.name}-{family.key(version)}"
+
+
+def _minimum(family: families.Family) -> tuple[int, int]:
+    return ARGOCD_GO if family.name == "argocd" else toolchain.MINIMUM
 
 
 def _build_all(jobs: list[_Job]) -> None:

@@ -92,9 +92,9 @@ def down(name: str = "demo") -> None:
     with locks.held(_lock(name)):
         _end(name, keep_logs=False)
         left = residue.find(name)
-    if left:
-        raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
-    _lock(name).unlink(missing_ok=True)
+        if left:
+            raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
+        _lock(name).unlink(missing_ok=True)
 
 
 def status(name: str = "demo") -> Status | None:

@@ -10,17 +10,21 @@ from pathlib import Path
 @contextlib.contextmanager
 def held(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds an exclusive lock; calls `waiting` once if somebody else has it now."""
-    descriptor = _open(path)
-    try:
+    while True:
+        descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is not None:
-                waiting()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The holder before may have deleted the file: then others lock a new one by now.
+            if _names(path, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def try_hold(path: Path) -> int | None:
@@ -36,6 +40,13 @@ def try_hold(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path) -> int:

