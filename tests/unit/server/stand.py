@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 
 from mens.api import jobs
-from mens.artifacts import manifests, memory, publishing, reading, refs
+from mens.artifacts import manifests, memory, publishing, reading, refs, store
 from mens_server import limits, loading
 from mens_server.app import building
 from mens_server.app import service as services
@@ -25,6 +25,7 @@ COMPLIANCE = manifests.Compliance(
     license_class=manifests.LicenseClass.PERMISSIVE_WITH_ATTRIBUTION,
     attribution_required=manifests.Attribution.YES,
 )
+MODELS = refs.Uri("models")
 QUICK = limits.Limits(retry_seconds=(0.05, 0.1))
 UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 
@@ -33,7 +34,8 @@ UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 class Bucket:
     """A store with artifacts in it."""
 
-    store: memory.MemoryStore = field(default_factory=lambda: memory.MemoryStore(["models"]))
+    store: store.ObjectStore = field(default_factory=lambda: memory.MemoryStore(["models"]))
+    root: refs.Uri = MODELS
 
     def model(self, name: str, folder: Path) -> refs.ArtifactRef:
         """Publish a base."""
@@ -71,7 +73,7 @@ class Bucket:
             compliance=COMPLIANCE,
             producer=manifests.Producer(image="local"),
         )
-        return publishing.publish(self.store, refs.Uri.parse(f"s3://models/{name}"), folder, draft)
+        return publishing.publish(self.store, self.root / name, folder, draft)
 
 
 def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
@@ -81,7 +83,7 @@ def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
         base=base,
         base_name="base",
         adapters=tuple(jobs.ServedAdapter(name=key, artifact=ref) for key, ref in adapters.items()),
-        threads=2,
+        threads=1,
         max_batch_size=4,
         max_queue_length=4,
         max_tokens=200,

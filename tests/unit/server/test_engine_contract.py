@@ -40,7 +40,7 @@ def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], lo
     if request.param == "fake":
         return lambda: fake.FakeRunner(slots=SLOTS, max_context=CONTEXT, answer_tokens=10**9)
     return lambda: running.load(
-        models / "base", slots=SLOTS, max_context=CONTEXT, threads=2, dtype=torch.float32
+        models / "base", slots=SLOTS, max_context=CONTEXT, threads=1, dtype=torch.float32
     )
 
 
@@ -183,7 +183,7 @@ async def test_a_failed_step_ends_its_requests_only() -> None:
 
 async def test_a_broken_adapter_leaves_the_engine_alone(models: Path, tmp_path: Path) -> None:
     """Refusing an adapter changes nothing for those who are served."""
-    runner = running.load(models / "base", slots=1, max_context=50, threads=2, dtype=torch.float32)
+    runner = running.load(models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32)
     engine = looping.LoopEngine(runner, max_queue=4)
     before = await tokens(engine.submit(ask()))
     with pytest.raises(checks.Refused):

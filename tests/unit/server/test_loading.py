@@ -28,7 +28,7 @@ def start(bucket: stand.Bucket, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def build(folder: Path) -> ports.Engine:
-            runner = running.load(folder, slots=2, max_context=100, threads=2, dtype=torch.float32)
+            runner = running.load(folder, slots=2, max_context=100, threads=1, dtype=torch.float32)
             return looping.LoopEngine(runner, max_queue=2)
 
         def begin(job: jobs.ServeJob) -> stand.Stand:

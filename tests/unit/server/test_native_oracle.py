@@ -53,7 +53,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             alpha_pattern={"q_proj": 3},
         ),
     }
-    runner = running.load(base, slots=6, max_context=128, threads=2, dtype=torch.float32)
+    runner = running.load(base, slots=6, max_context=128, threads=1, dtype=torch.float32)
     for name, path in adapters.items():
         runner.load_adapter(ports.AdapterFiles(name, path))
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

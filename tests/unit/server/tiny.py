@@ -9,6 +9,9 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+# More threads would only wait for each other in matrices this small.
+torch.set_num_threads(1)
+
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -42,7 +45,7 @@ def qwen3(folder: Path, seed: int = 2) -> Path:
     return _save(transformers.Qwen3ForCausalLM(config), folder)
 
 
-def adapter(base: Path, folder: Path, seed: int, **settings: object) -> Path:
+def adapter(base: Path, folder: Path, seed: int, std: float = 0.15, **settings: object) -> Path:
     """A LoRA adapter that changes the base's answers a lot."""
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -50,7 +53,7 @@ def adapter(base: Path, folder: Path, seed: int, **settings: object) -> Path:
     peft_model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
     for name, parameter in peft_model.named_parameters():
         if "lora_" in name:
-            torch.nn.init.normal_(parameter, std=0.15)
+            torch.nn.init.normal_(parameter, std=std)
     peft_model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     return folder

@@ -11,6 +11,8 @@ H = K·G query heads, D size of a head, T tokens of the step.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -68,11 +70,9 @@ class SlotCache:
     def __init__(
         self, *, layers: int, slots: int, context: int, heads: int, size: int, dtype: torch.dtype
     ) -> None:
-        # Zeros, not empty: a hidden position weighs 0, and 0 times a stray NaN would be NaN. The
-        # system hands out zero pages lazily, so memory is used as positions are.
         shape = (slots, heads, context, size)
-        self.keys = [torch.zeros(shape, dtype=dtype) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype) for _ in range(layers)]
+        self.keys = [_lazy_zeros(shape, dtype) for _ in range(layers)]
+        self.values = [_lazy_zeros(shape, dtype) for _ in range(layers)]
 
     def clear(self, slots: Sequence[int]) -> None:
         """Forget what is in these slots: after a step that failed it may be NaN."""
@@ -186,6 +186,15 @@ def _chunk(segment: scheduling.Segment, first: int, dtype: torch.dtype) -> Chunk
         hidden = torch.arange(start + count)[None, :] > torch.arange(start, start + count)[:, None]
         mask = _additive(hidden, dtype)
     return Chunk(first=first, count=count, slot=segment.slot, start=start, mask=mask)
+
+
+def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros that take memory only where they are written; torch.zeros would touch every page.
+
+    Zeros and not whatever was there: a hidden position weighs 0, and 0 times a stray NaN is NaN.
+    """
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def _additive(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

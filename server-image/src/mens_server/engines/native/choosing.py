@@ -11,8 +11,12 @@ from torch.nn import functional
 
 _log = logging.getLogger(__name__)
 
-ROWS: Final = ((1, 48), (8, 48), (64, 4))
-"""(tokens in a step, weight): a lone answer, a full batch, and pieces of prompts."""
+ROWS: Final = ((64, 4), (8, 48), (1, 48))
+"""(tokens in a step, weight): pieces of prompts, a full batch, and a lone answer."""
+LARGEST: Final = 2048
+"""Longest side of the matrices that are tried: larger ones behave alike and take long."""
+LAYERS: Final = 4
+"""Matrices in turn, so that they do not all stay in the processor's cache."""
 
 
 def choose_dtype(hidden: int, inner: int) -> torch.dtype:
@@ -21,25 +25,31 @@ def choose_dtype(hidden: int, inner: int) -> torch.dtype:
     A processor without bfloat16 arithmetic is faster with it for one token (half the bytes), and
     up to 20 times slower for a prompt; only a measurement knows.
     """
-    seconds = {
-        dtype: sum(weight * _seconds(dtype, rows, hidden, inner) for rows, weight in ROWS)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    best = min(seconds, key=lambda dtype: seconds[dtype])
-    _log.info("dtype %s: %s", best, {str(key): f"{value:.3f}" for key, value in seconds.items()})
+    shape = (min(inner, LARGEST), min(hidden, LARGEST))
+    full = _seconds(torch.float32, shape, float("inf"))
+    half = _seconds(torch.bfloat16, shape, full)
+    best = torch.bfloat16 if half < full else torch.float32
+    _log.info("computing in %s (float32 %.3f s, bfloat16 %.3f s)", best, full, half)
     return best
 
 
 @torch.inference_mode()
-def _seconds(dtype: torch.dtype, rows: int, hidden: int, inner: int) -> float:
-    # Eight layers are more than fits into a processor's cache for most models.
-    weights = [torch.ones(inner, hidden, dtype=dtype) for _ in range(8)]
-    x = torch.ones(rows, hidden, dtype=dtype)
-    functional.linear(x, weights[0])
-    best = float("inf")
-    for _ in range(2):
-        begin = time.perf_counter()
-        for weight in weights:
-            functional.linear(x, weight)
-        best = min(best, time.perf_counter() - begin)
-    return best
+def _seconds(dtype: torch.dtype, shape: tuple[int, int], enough: float) -> float:
+    """Weighted seconds of the mix; stops counting when they are more than enough."""
+    weights = [torch.ones(shape, dtype=dtype) for _ in range(LAYERS)]
+    total = 0.0
+    for rows, weight in ROWS:
+        x = torch.ones(rows, shape[1], dtype=dtype)
+        best = float("inf")
+        for _ in range(3):
+            begin = time.perf_counter()
+            for matrix in weights:
+                functional.linear(x, matrix)
+            best = min(best, time.perf_counter() - begin)
+            # Neighbours can triple a time, but not make it ten times longer for nothing.
+            if weight * best > 10 * enough:
+                return weight * best
+        total += weight * best
+        if total > enough:
+            break
+    return total
