@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -15,7 +16,10 @@ def run() -> int:
     """Run; returns the exit code."""
     try:
         chosen = settings.from_environment(os.environ)
-        source = s3.from_env(os.environ)
+        # The queue tries again; a reconcile must not wait for the store's own patience.
+        said = s3.settings_from_env(os.environ)
+        impatient = dataclasses.replace(said, connect_timeout=2.0, read_timeout=5.0, attempts=1)
+        source = s3.S3Store(impatient)
     except (settings.SettingsError, ValueError) as error:
         print(f"mens-operator: {error}", file=sys.stderr)
         return 2

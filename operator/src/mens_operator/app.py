@@ -111,9 +111,9 @@ class Operator:
         await _cancelled(leading)
         if stopping in done:
             await self.elector.release()
-        self.supervisor.restart()
         for task in (stopping, *others):
             await _cancelled(task)
+        await self.supervisor.close()
         self._store.close()
         await self._health.close()
         return 0 if stopping in done else 1

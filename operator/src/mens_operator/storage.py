@@ -162,4 +162,6 @@ def _is_storage(error: errors.StoreError) -> bool:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    begins_with_address = "://" in text.split(" ", 1)[0]
+    first = text[:1] if begins_with_address else text[:1].upper()
+    return first + text[1:] + ("" if text.endswith(".") else ".")

@@ -66,6 +66,16 @@ class Supervisor:
         if self._runner is not None:
             self._runner.stop()
 
+    async def close(self, seconds: float = 5.0) -> None:
+        """Let kopf end in order, so that it closes its connections."""
+        if self._runner is None:
+            return
+        self._runner.stop()
+        try:
+            await asyncio.wait_for(self._runner.ended(), seconds)
+        except TimeoutError:
+            _LOG.warning("kopf did not end in time")
+
     async def run(self) -> None:
         """Run kopf again and again until cancelled."""
         pause = _PAUSE[0]

@@ -11,7 +11,7 @@ import pydantic
 from mens.api import conditions, corpus, jobs, reasons
 from mens.artifacts import layout, refs
 from mens_operator.manifests import batch, names, platform
-from mens_operator.plans import facts, outcomes, running
+from mens_operator.plans import facts, outcomes, running, terms
 
 _BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
 """Fields of the spec that no output depends on; `resources` change how, not what, but a pod that
@@ -42,8 +42,8 @@ def plan(
 
 def _terms(
     resource: corpus.MensCorpus, key: str, installation: platform.Platform
-) -> running.Terms[corpus.MensCorpusStatus]:
-    return running.Terms(
+) -> terms.Terms[corpus.MensCorpusStatus]:
+    return terms.Terms(
         kind=resource.kind,
         types=conditions.CORPUS,
         inputs_type=conditions.SOURCES_READY,

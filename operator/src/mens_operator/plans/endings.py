@@ -99,7 +99,8 @@ def of_container(ended: observing.Ended) -> Verdict:
         return Verdict(kind, _word(said.reason, kind), observing.shortened(said.message))
     words = observing.plain(ended.message)
     text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
-    return Verdict(kind, _FALLBACK[kind], f"{text}: {words}" if words else f"{text}.")
+    text = f"{text}: {words}" if words else text
+    return Verdict(kind, _FALLBACK[kind], text if text.endswith((".", "!", "…")) else f"{text}.")
 
 
 _CODES: Final = frozenset(int(code) for code in jobs.ExitCode)

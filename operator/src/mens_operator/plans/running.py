@@ -9,79 +9,34 @@ event follows at once: a smooth run costs one Job and two statuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from mens.api import conditions, kube, reasons, status
 from mens_operator.manifests import batch, names
-from mens_operator.plans import endings, facts, observing, outcomes, stating
-
-StatusT = TypeVar("StatusT", bound=status.RunStatus)
+from mens_operator.plans import endings, facts, observing, outcomes, stating, terms
 
 
-@dataclass(frozen=True)
-class Terms(Generic[StatusT]):
-    """What differs between the kinds."""
-
-    kind: str
-    types: tuple[str, ...]
-    """Types of the kind's conditions."""
-    inputs_type: str
-    """Type of the condition that says whether the inputs are right."""
-    metadata: kube.ObjectMeta
-    spec_key: str
-    """Hash of the part of the spec that the output depends on."""
-    status: StatusT
-    retry_limit: int
-    ttl_seconds: int | None
-    bucket: str
-    output: Callable[[str], str]
-    """Folder of the artifact for a key."""
-    cleared: Mapping[str, tuple[str, str]]
-    """Conditions that are True once a Job exists, with reason and message: it exists because of
-    them."""
-    shrink: Callable[[StatusT], Mapping[str, Any] | None]
-    """Status fields that make the next attempt need less memory; None if nothing can."""
-    result: Callable[[facts.Artifact], Mapping[str, Any]]
-    """Status fields of a success."""
-    progress_proves_inputs: bool
-    """Whether the first step that is reported shows that all inputs are right."""
-    next_step: str
-    """What to do with the artifact."""
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Something that must be out of the way before a Job is made."""
-
-    type: str
-    """Type of the condition that says it."""
-    trouble: facts.Trouble
-    waiting: bool = False
-    """Whether nobody need do anything: it is being made."""
-
-
-class Course(Generic[StatusT]):
+class Course(Generic[terms.StatusT]):
     """Plans one run, once."""
 
     def __init__(
         self,
-        terms: Terms[StatusT],
+        given: terms.Terms[terms.StatusT],
         observed: outcomes.Observed,
         *,
         now: datetime,
         policy: outcomes.Policy,
     ) -> None:
-        self.terms = terms
+        self.terms = given
         self.policy = policy
         self.now = now
         self.facts = facts.Facts(observed.answers)
-        self.children = observing.children(observed.children, terms.metadata.uid)
+        self.children = observing.children(observed.children, given.metadata.uid)
         self.draft = stating.Draft(
-            terms.status.conditions,
-            terms.types,
-            generation=terms.metadata.generation,
+            given.status.conditions,
+            given.types,
+            generation=given.metadata.generation,
             now=now,
         )
         self._changes: dict[str, Any] = {}
@@ -138,7 +93,7 @@ class Course(Generic[StatusT]):
         unfinished = [job for job in self.children.jobs if not job.finished and not job.deleting]
         return self._outcome(removals=self._removals(unfinished))
 
-    def blocked(self, *obstacles: Obstacle) -> outcomes.Outcome:
+    def blocked(self, *obstacles: terms.Obstacle) -> outcomes.Outcome:
         """Say what stands in the way, and look again after a pause that grows."""
         pauses = []
         for obstacle in reversed(obstacles):  # The first one of a type is the one that stays.
@@ -177,7 +132,7 @@ class Course(Generic[StatusT]):
         if works is None:
             return self.asking()
         if isinstance(works, facts.Trouble):
-            return self.blocked(Obstacle(conditions.STORAGE_READY, works))
+            return self.blocked(terms.Obstacle(conditions.STORAGE_READY, works))
         name = names.job(self.terms.metadata.name, key, number)
         old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
         removals = self._removals(old)
@@ -300,8 +255,8 @@ class Course(Generic[StatusT]):
             "artifact": status.Artifact(
                 uri=folder, digest=str(found.digest), size_bytes=manifest.size_bytes
             ),
-            "compliance": compliance(found),
-            "lineage": lineage(found),
+            "compliance": terms.compliance(found),
+            "lineage": terms.lineage(found),
             **self.terms.result(found),
         }
         text = f"Published {folder} as {found.digest}, verified. {self.terms.next_step}"
@@ -342,7 +297,9 @@ class Course(Generic[StatusT]):
         if due <= self.now:
             due = self.now.replace(microsecond=0) + timedelta(seconds=1)
         self._changes["next_attempt_time"] = due
-        text = f"{verdict.message} Attempt {job.attempt + 1} follows at {due:%H:%M:%S} UTC."
+        text = f"{verdict.message} Attempt {job.attempt + 1} follows at {due:%H:%M:%S} UTC"
+        smaller = self._changes.get("micro_batch_size")
+        text += f" with schedule.microBatchSize {smaller}." if smaller else "."
         if verdict.kind in (endings.Class.WRONG_INPUT, endings.Class.STORAGE):
             type_ = endings.condition_of(verdict.reason, self.terms.inputs_type)
             self.draft.set(type_, stating.FALSE, verdict.reason, verdict.message)
@@ -433,27 +390,3 @@ class Course(Generic[StatusT]):
             requeue_after=requeue_after,
             questions=tuple(self.facts.asked),
         )
-
-
-def compliance(found: facts.Artifact) -> status.Compliance:
-    """Return what one may do with an artifact, as its manifest says."""
-    said = found.manifest.compliance
-    return status.Compliance(
-        license_expression=said.license_expression[:1024],
-        license_class=str(said.license_class),
-        attribution_required=str(said.attribution_required),
-        obligations=tuple(item.id[:128] for item in said.obligations[:128]),
-    )
-
-
-def lineage(found: facts.Artifact) -> tuple[status.LineageEntry, ...]:
-    """Return what an artifact was made from."""
-    return tuple(
-        status.LineageEntry(
-            role=str(item.role),
-            name=item.name[:253],
-            digest=str(item.digest),
-            license_expression=item.license_expression[:1024],
-        )
-        for item in found.manifest.inputs[:128]
-    )

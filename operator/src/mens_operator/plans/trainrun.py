@@ -12,7 +12,7 @@ import pydantic
 from mens.api import conditions, corpus, jobs, reasons, trainrun
 from mens.artifacts import digests, layout, manifests, refs
 from mens_operator.manifests import batch, names, platform, pods
-from mens_operator.plans import facts, outcomes, running
+from mens_operator.plans import facts, outcomes, running, terms
 
 _BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
 """Fields of the spec that no output depends on."""
@@ -66,26 +66,26 @@ def _past_key(resource: trainrun.MensTrainRun, spec_key: str) -> str:
 
 def _inputs(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
-) -> _Inputs | tuple[running.Obstacle, ...] | None:
+) -> _Inputs | tuple[terms.Obstacle, ...] | None:
     """Find base and corpus and judge their licences, before any GPU hour; None: ask first."""
     uri = resource.spec.base_model.uri
     data, base = _corpus(resource, observed), known.base(uri)
     if base is None:
         return None
-    obstacles: list[running.Obstacle] = []
+    obstacles: list[terms.Obstacle] = []
     if isinstance(base, facts.Trouble):
-        obstacles.append(running.Obstacle(conditions.VALIDATED, base))
+        obstacles.append(terms.Obstacle(conditions.VALIDATED, base))
     elif base.license is not None:
-        obstacles.append(running.Obstacle(conditions.LICENSE_CLEARED, base.license))
-    if isinstance(data, running.Obstacle):
+        obstacles.append(terms.Obstacle(conditions.LICENSE_CLEARED, base.license))
+    if isinstance(data, terms.Obstacle):
         obstacles.append(data)
-    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, running.Obstacle):
+    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, terms.Obstacle):
         return tuple(obstacles)
     made = data.status.artifact
     assert made is not None
     judged = data.status.compliance
     if judged is not None and judged.license_class == str(manifests.LicenseClass.UNKNOWN):
-        return (running.Obstacle(conditions.LICENSE_CLEARED, _unknown_license(data)),)
+        return (terms.Obstacle(conditions.LICENSE_CLEARED, _unknown_license(data)),)
     return _Inputs(
         base=refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest),
         corpus=refs.ArtifactRef(
@@ -101,7 +101,7 @@ def _unknown_license(data: corpus.MensCorpus) -> facts.Trouble:
 
 def _corpus(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed
-) -> corpus.MensCorpus | running.Obstacle:
+) -> corpus.MensCorpus | terms.Obstacle:
     name, where = resource.spec.corpus_ref.name, resource.metadata.namespace
     raw = observed.references.get(("MensCorpus", name))
     if raw is None:
@@ -119,19 +119,19 @@ def _corpus(
     why = f" ({top.reason})" if top else ""
     text = f"MensCorpus {name} has not succeeded{why}: kubectl describe mc -n {where} {name}"
     trouble = facts.Trouble(reasons.CORPUS_NOT_READY, text)
-    return running.Obstacle(
+    return terms.Obstacle(
         conditions.VALIDATED, trouble, waiting=top is None or top.status != "False"
     )
 
 
-def _missing(text: str) -> running.Obstacle:
-    return running.Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
+def _missing(text: str) -> terms.Obstacle:
+    return terms.Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
 
 
 def _terms(
     resource: trainrun.MensTrainRun, spec_key: str, installation: platform.Platform
-) -> running.Terms[trainrun.MensTrainRunStatus]:
-    return running.Terms(
+) -> terms.Terms[trainrun.MensTrainRunStatus]:
+    return terms.Terms(
         kind=resource.kind,
         types=conditions.TRAIN_RUN,
         inputs_type=conditions.VALIDATED,

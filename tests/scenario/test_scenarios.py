@@ -1,0 +1,106 @@
+"""Scenarios by state: what is observed, as YAML, and what the plan makes of it, as YAML.
+
+`MENS_UPDATE_EXPECTED=1 pytest tests/scenario` writes the expected files anew; read the diff.
+A scenario names the resource's spec and, where they matter, status, other resources, children,
+and what the store answers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mens.api import jobs
+from mens_operator import storage
+from mens_operator.plans import facts, outcomes, planning
+from tests.support import simulation
+
+DATA = Path(__file__).parent / "data"
+INPUTS = sorted(path for path in DATA.glob("*.yaml") if not path.name.endswith(".expected.yaml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text()))
+
+
+def answers(said: Mapping[str, Any]) -> dict[facts.Question, facts.Answer]:
+    """Read `storage`, `base`, `outputs` and `progress` of a scenario."""
+    world = simulation.Simulation()
+    out: dict[facts.Question, facts.Answer] = {}
+
+    def judged(uri: str, value: Any, kind: str) -> facts.Answer:
+        if isinstance(value, dict) and "reason" in value:
+            return facts.Trouble(**value)
+        made = simulation.manifests.Kind(kind)
+        inputs = tuple(
+            simulation.manifests.Input.model_validate(item) for item in value.get("inputs", ())
+        )
+        known = value.get("license", "known") == "known"
+        details = value.get("details", {})
+        world.publish(uri, made, known_license=known, inputs=inputs, details=details)
+        question = facts.Base(uri) if kind == "Model" else facts.Output(uri)
+        return storage.read(world.store, question)
+
+    bucket = said.get("storage", "works")
+    out[facts.Storage("s3://mens")] = (
+        facts.Works() if bucket == "works" else facts.Trouble(**bucket)
+    )
+    for uri, value in (said.get("bases") or {}).items():
+        out[facts.Base(uri)] = judged(uri, value, "Model")
+    for uri, value in (said.get("outputs") or {}).items():
+        answer = judged(uri, value, value.get("kind", "Adapter"))
+        digest = value.get("asked")
+        if digest is None and isinstance(answer, facts.Artifact):
+            out[facts.Output(uri, str(answer.digest))] = answer
+        out[facts.Output(uri, digest)] = answer
+    for uri, value in (said.get("progress") or {}).items():
+        out[facts.Progress(uri)] = jobs.Progress.model_validate(value)
+    world.close()
+    return out
+
+
+def planned(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Plan a scenario and show the outcome as plain data."""
+    references = {
+        (item["kind"], item["metadata"]["name"]): item for item in scenario.get("references") or ()
+    }
+    outcome = planning.plan(
+        scenario["resource"],
+        outcomes.Observed(
+            tuple(scenario.get("children") or ()), references, answers(scenario.get("store") or {})
+        ),
+        now=datetime.fromisoformat(scenario["now"]),
+        installation=simulation.INSTALLATION,
+        policy=simulation.POLICY,
+    )
+    return {
+        "objects": [dict(obj) for obj in outcome.objects],
+        "removals": [f"{item.kind} {item.name}" for item in outcome.removals],
+        "status": dict(outcome.status) if outcome.status is not None else None,
+        "events": [f"{'Warning' if n.warning else 'Normal'} {n.reason}" for n in outcome.notes],
+        "requeueAfter": outcome.requeue_after,
+        "asks": [str(question) for question in outcome.questions],
+    }
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
+def test_scenario(path: Path) -> None:
+    """The plan for this state is exactly this."""
+    actual = planned(read(path))
+    expected = path.with_suffix(".expected.yaml")
+    if os.environ.get("MENS_UPDATE_EXPECTED"):
+        expected.write_text(yaml.safe_dump(actual, sort_keys=False, allow_unicode=True, width=100))
+    assert actual == read(expected)
+
+
+def test_no_expected_file_is_left_over() -> None:
+    """Each expected file belongs to a scenario."""
+    stems = {path.stem for path in INPUTS}
+    for path in DATA.glob("*.expected.yaml"):
+        assert path.name.removesuffix(".expected.yaml") in stems
