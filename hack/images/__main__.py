@@ -72,24 +72,27 @@ def _keys(_: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    current = [] if options.all else _current()
     with buildah.opened() as store:
-        gone = plans.stale(store.references(), current)
+        gone = plans.stale(store.references(), [] if options.all else _current())
         store.remove(gone)
         store.remove_unnamed()
         for cluster in _clusters(None):
             target = targets.target_for(cluster)
             if isinstance(target, targets.Embedded):
-                there = plans.stale(target.references(), _current())
-                target.runtime.remove(there)
+                runtime = target.runtime
+                there = plans.stale(runtime.references(), {*_current(), *runtime.used()})
+                runtime.remove(there)
                 gone += there
-    for reference in gone:
+    for reference in sorted(set(gone)):
         print(f"removed {reference}")
     return 0
 
 
 def _current() -> list[str]:
-    return [base.reference(), *(keys.reference(image) for image in catalog.IMAGES)]
+    found = [base.reference()]
+    for image in catalog.IMAGES:
+        found += [keys.reference(image), catalog.latest(image)]
+    return found
 
 
 def _preflight(options: argparse.Namespace) -> int:

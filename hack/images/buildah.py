@@ -69,6 +69,10 @@ class Store:
                 return layers.read(self.root, image)
         raise running.ImagesError(f"{reference} is not in {self.root}: build it first")
 
+    def tag(self, reference: str, another: str) -> None:
+        """Gives an image one more name."""
+        running.output(self.command("tag", reference, another))
+
     def remove(self, references: Sequence[str]) -> None:
         """Removes images, and what no image needs any more."""
         if references:

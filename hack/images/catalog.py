@@ -56,6 +56,15 @@ IMAGES = (
 """Every image, in the order of building: the longest first, as others stand on it."""
 
 
+def latest(image: Image) -> str:
+    """Returns the name of whatever was built last, which nothing ever runs.
+
+    It is what a build writes to before its content's key is sure, and it keeps the steps of that
+    build from being removed, so that the next one starts from them.
+    """
+    return f"{REGISTRY}/{image.name}:last-build"
+
+
 def named(name: str) -> Image:
     """Returns an image by its name, with or without the leading `mens-`.
 

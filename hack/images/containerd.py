@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hack.images import archives, buildah, layers, running
@@ -39,12 +39,25 @@ class Containerd:
 
     def references(self) -> set[str]:
         """Returns the references of the images it has."""
-        return set(self.ctr("images", "ls", "-q").split())
+        return set(self._digests())
 
-    def remove(self, references: list[str]) -> None:
-        """Removes images; what no container uses goes with them."""
-        if references:
-            self.ctr("images", "rm", "--sync", *references)
+    def used(self) -> set[str]:
+        """Returns the references that containers were made from, running or not."""
+        return {line.split()[1] for line in self.ctr("containers", "ls").splitlines()[1:]}
+
+    def remove(self, references: Iterable[str]) -> None:
+        """Removes images; what no other image and no container uses goes with them."""
+        digests = self._digests()
+        gone = set(references) & set(digests)
+        kept = {digest for name, digest in digests.items() if not _bare(name) and name not in gone}
+        # kubelet's runtime keeps a second name for each image, which would hold its layers.
+        gone |= {name for name, digest in digests.items() if _bare(name) and digest not in kept}
+        if gone:
+            self.ctr("images", "rm", "--sync", *sorted(gone))
+
+    def _digests(self) -> dict[str, str]:
+        lines = [line.split() for line in self.ctr("images", "ls").splitlines()[1:]]
+        return {words[0]: words[2] for words in lines}
 
     def adopt(self, image: layers.StoredImage, reference: str) -> None:
         """Makes an image of the store one of containerd's, layer by layer, by hard links.
@@ -109,6 +122,10 @@ def archived(store: buildah.Store, reference: str, work: Path, log: Path) -> Ite
         push = store.command("push", "--quiet", "--disable-compression", reference)
         running.run([*push, f"docker-archive:{archive}:{reference}"], log)
         yield archive
+
+
+def _bare(name: str) -> bool:
+    return name.startswith("sha256:")
 
 
 def _link(source: Path, target: Path) -> None:

@@ -109,7 +109,7 @@ class _Run:
         for _ in range(3):
             reference = self.references[image.name]
             self.store.build(
-                reference,
+                catalog.latest(image),
                 catalog.ROOT / image.dockerfile,
                 catalog.ROOT,
                 _log(image.name),
@@ -118,9 +118,9 @@ class _Run:
             )
             self.references[image.name] = keys.reference(image)
             if self.references[image.name] == reference:
+                self.store.tag(catalog.latest(image), reference)
                 return
             # Somebody edited the sources meanwhile: nobody knows which of them the image has.
-            self.store.remove([reference])
         raise running.ImagesError(f"the sources of {image.name} change all the time; run it again")
 
     def _check(self) -> None:
