@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 import bitsandbytes
 import peft
+import safetensors
 import torch
 import transformers
 
@@ -250,7 +251,7 @@ def load(
             llm_int8_skip_modules=sorted(want.plain),
         )
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             device_map={"": device},
@@ -259,9 +260,16 @@ def load(
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
         )
-    except (ValueError, KeyError, OSError) as e:
+    except (ValueError, KeyError, OSError, safetensors.SafetensorError) as e:
         raise refuse(f"its weights cannot be loaded: {str(e)[:300]}") from e
+    # transformers fills these with random numbers and warns; training on them would be nonsense.
+    if lacking := sorted(map(str, {*info["missing_keys"], *info["mismatched_keys"]})):
+        raise refuse(
+            f"{len(lacking)} weights are missing or have another shape than config.json says: "
+            f"{', '.join(lacking[:3])}"
+        )
     model.requires_grad_(False)
     model.config.use_cache = False
     return model
