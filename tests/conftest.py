@@ -1,3 +1,3 @@
 """Fixtures that every room may use."""
 
-pytest_plugins = ("tests.support.s3",)
+pytest_plugins = ("tests.support.s3", "hack.cluster.fixtures")

@@ -6,14 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster.fixtures import (  # noqa: F401 - fixtures are found by being here
-    control_plane,
-    kwok_cluster,
-    namespace,
-    namespaces,
-    node_cluster,
-)
-
 GOLDEN = Path(__file__).parent / "golden"
 
 Matches = Callable[[str, str], None]
