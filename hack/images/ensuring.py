@@ -58,6 +58,15 @@ def run(cluster: clusters.Cluster | None = None, names: Iterable[str] | None = N
         return dataclasses.replace(done, references=found)
 
 
+def lacking() -> list[preflight.Capability]:
+    """What this machine lacks to build the images that are missing; empty when none is missing."""
+    with buildah.opened() as store:
+        plan = _Run(store, None, catalog.IMAGES).plan
+    if not plan.build:
+        return []
+    return [one for one in preflight.check(heavy=plan.heavy) if not one.ok]
+
+
 class _Run:
     def __init__(
         self,

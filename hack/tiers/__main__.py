@@ -11,7 +11,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from hack.cluster import preflight
+from hack.setup import capabilities
 from hack.tiers import tiers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +54,9 @@ def main() -> int:
 
 def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
     """Run one tier as one pytest process, or say why this machine does not allow it."""
-    missing = [one for one in preflight.check(tier.needs) if not one.ok] if tier.needs else []
+    missing = capabilities.lacking(tier.needs) if tier.needs else []
     if missing:
-        reason = "; ".join(f"{one.name}: {one.reason} ({one.fix})" for one in missing)
-        return Result(tier, "NOT RUN", note=reason)
+        return Result(tier, "NOT RUN", note="; ".join(missing))
     sys.stdout.write(f"\n=== {tier.name}: {tier.says}\n")
     sys.stdout.flush()
     report = out / f"{tier.name}.xml"

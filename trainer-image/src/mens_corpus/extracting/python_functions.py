@@ -156,11 +156,13 @@ def _decorator_name(node: ast.expr) -> str:
 
 
 def parameters(node: _Function) -> list[str]:
-    """Return bare names in the order of the signature, without a leading self or cls."""
+    """Return bare names in the order of the signature, self and cls too.
+
+    The names are what stands in the code: a row whose answer leaves some of them out would teach
+    a rule that nothing in the question shows.
+    """
     said = node.args
     found = [item.arg for item in (*said.posonlyargs, *said.args)]
-    if found and found[0] in {"self", "cls"}:
-        found = found[1:]
     found += [said.vararg.arg] if said.vararg else []
     found += [item.arg for item in said.kwonlyargs]
     found += [said.kwarg.arg] if said.kwarg else []
