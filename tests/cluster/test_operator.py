@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from mens.artifacts import manifests, memory
-from mens_operator.cluster import errors, kinds
+from mens_operator.cluster import errors, kinds, kubernetes
 from tests.support import operating, simulation
 
 pytestmark = pytest.mark.cluster
@@ -277,3 +277,82 @@ async def test_pods_pass_the_restricted_policy(
         }
         await space.cluster.create(pod)
     assert base != digest
+
+
+GROUP = "mens.vox-lang.org"
+RULES = [
+    (GROUP, ["menscorpora", "menstrainruns", "mensserves"], ["get", "list", "watch", "delete"]),
+    (
+        GROUP,
+        ["menscorpora/status", "menstrainruns/status", "mensserves/status"],
+        ["patch"],
+    ),
+    ("batch", ["jobs"], ["list", "watch", "create", "patch", "delete"]),
+    ("apps", ["deployments"], ["get", "list", "watch", "create", "patch", "delete"]),
+    ("", ["services"], ["get", "list", "watch", "create", "patch", "delete"]),
+    ("", ["pods"], ["list", "watch"]),
+    ("events.k8s.io", ["events"], ["create"]),
+    ("coordination.k8s.io", ["leases"], ["get", "create", "update"]),
+]
+"""All that the operator may do, in the namespaces it watches and nowhere else."""
+
+
+async def restricted(space: operating.Space, kubeconfig: str, folder: Path) -> str:
+    """Make a service account that may do just that; return a kubeconfig of its own."""
+    send, where = space.cluster._json, f"/namespaces/{space.namespace}"
+    meta = {"name": "operator", "namespace": space.namespace}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+    await send("POST", f"/api/v1{where}/serviceaccounts", body=account)
+    rbac = "rbac.authorization.k8s.io"
+    rules = [
+        {"apiGroups": [group], "resources": resources, "verbs": verbs}
+        for group, resources, verbs in RULES
+    ]
+    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules}
+    await send("POST", f"/apis/{rbac}/v1{where}/roles", body=role)
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
+        "subjects": [{"kind": "ServiceAccount", **meta}],
+    }
+    await send("POST", f"/apis/{rbac}/v1{where}/rolebindings", body=binding)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    given = await send("POST", f"/api/v1{where}/serviceaccounts/operator/token", body=asked)
+    said = simulation.yaml.safe_load(Path(kubeconfig).read_text())  # noqa: ASYNC240
+    said["users"] = [
+        {"name": user["name"], "user": {"token": given["status"]["token"]}}
+        for user in said["users"]
+    ]
+    own = folder / "kubeconfig"
+    own.write_text(simulation.yaml.safe_dump(said))
+    return str(own)
+
+
+async def test_least_privilege_suffices(
+    space: operating.Space,
+    kubeconfig: str,
+    world: simulation.Simulation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With a Role in its namespace and nothing else it does its whole work; kopf too."""
+    own = await restricted(space, kubeconfig, tmp_path)
+    monkeypatch.setenv("KUBECONFIG", own)
+    world.add_model()
+    cluster = await kubernetes.connect(own)
+    try:
+        limited = operating.Space(cluster, space.namespace)
+        async with operating.operator(limited, own, world.store):
+            await space.user(simulation.CORPUS, "docs", ttlSecondsAfterFinished=3)
+            await build(space, world, "docs")
+            await space.user(simulation.SERVE, "chat", adapters=[])
+            chat = space.key(kinds.DEPLOYMENT, "chat")
+            await space.wait(lambda: space.cluster.get(chat), bool)
+            docs = space.key(kinds.CORPUS, "docs")
+            await space.wait(lambda: space.cluster.get(docs), lambda found: found is None)
+    finally:
+        await cluster.close()
+    assert "forbidden" not in caplog.text

@@ -19,10 +19,12 @@ from mens_operator.handlers import supervising
 _LOG = logging.getLogger(__name__)
 _RELIST: Final = 600.0
 """Seconds between our own lists of the three kinds; kopf never tells what vanished in a gap."""
-_DEAF: Final = 20.0
+_DEAF: Final = 60.0
 """Seconds that kopf may be behind our list before it counts as deaf."""
 _SILENCE: Final = 300.0
 """Seconds without even a bookmark after which a watch counts as dead."""
+_PATIENCE: Final = 4.0
+"""Seconds for reconciles in flight to end: a write takes 3 s at most."""
 _WIDTH: Final = 10
 """Reconciles in flight."""
 
@@ -106,7 +108,10 @@ class Operator:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
             _LOG.error("%s ended: %s", task.get_name(), task.exception() or "no error")
-        # The workers end first: then no write of ours can follow the release of the lease.
+        # What is in flight ends first: then no write of ours can follow the lease's release.
+        self.queue.stop()
+        if stopping in done and self.elector.led.is_set():
+            await asyncio.wait({working}, timeout=_PATIENCE)
         await _cancelled(working)
         await _cancelled(leading)
         if stopping in done:
@@ -146,6 +151,7 @@ class Operator:
     async def _relist(self) -> None:
         """List the three kinds after every gap and every ten minutes."""
         pause = 1.0
+        hearing = asyncio.create_task(asyncio.sleep(0), name="hearing")
         while True:
             self._gap.clear()
             try:
@@ -159,11 +165,15 @@ class Operator:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 10.0)
                 continue
-            await self._check_hearing()
+            hearing.cancel()
+            hearing = asyncio.create_task(self._check_hearing(), name="hearing")
             try:
                 await asyncio.wait_for(self._gap.wait(), _RELIST)
             except TimeoutError:
                 continue
+            except asyncio.CancelledError:
+                hearing.cancel()
+                raise
 
     async def _check_hearing(self) -> None:
         """Start kopf anew if it still has not told what our list shows."""

@@ -124,6 +124,24 @@ async def test_width_bounds_what_is_in_flight() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_stopping_lets_what_is_in_flight_end() -> None:
+    """No write is cut off, and nothing new is begun."""
+    work = queue.WorkQueue(asyncio.get_running_loop().time)
+    ended: list[kinds.Key] = []
+
+    async def reconcile(key: kinds.Key) -> None:
+        await asyncio.sleep(0.05)
+        ended.append(key)
+
+    work.wake(A)
+    running = asyncio.create_task(work.run(reconcile, 2))
+    await asyncio.sleep(0.02)
+    work.wake(B, 0.01)
+    work.stop()
+    await asyncio.wait_for(running, 1)
+    assert ended == [A]
+
+
 # -- cache -------------------------------------------------------------------------------------
 
 

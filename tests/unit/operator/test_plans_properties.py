@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -165,6 +166,7 @@ def answer(question: facts.Question, drawn: Any) -> facts.Answer:
             return _artifact(kind == "unlicensed")
 
 
+@functools.cache
 def _artifact(unlicensed: bool) -> facts.Artifact:
     world = simulation.Simulation()
     world.add_model(known_license=not unlicensed)
@@ -226,7 +228,7 @@ def applied(
     return after, kept + made
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_planning_is_total_and_idempotent(data: st.DataObject) -> None:
     """Whatever is observed: no crash, a status the model reads back, and a second plan is empty."""

@@ -32,6 +32,7 @@ class WorkQueue:
         self._active: set[kinds.Key] = set()
         self._failures: dict[kinds.Key, int] = {}
         self._news = asyncio.Event()
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._due)
@@ -60,10 +61,15 @@ class WorkQueue:
         self._failures.pop(key, None)
 
     async def run(self, work: Work, width: int = 10) -> None:
-        """Work on due keys, `width` at a time, until cancelled."""
+        """Work on due keys, `width` at a time, until stopped or cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(width):
                 group.create_task(self._worker(work))
+
+    def stop(self) -> None:
+        """Let `run` return once what is in flight has ended; nothing new is begun."""
+        self._stopped = True
+        self._news.set()
 
     async def drain(self, work: Work, *, until: float) -> int:
         """Work on what is due up to a moment, one after the other; return how many (for tests)."""
@@ -74,7 +80,7 @@ class WorkQueue:
         return done
 
     async def _worker(self, work: Work) -> None:
-        while True:
+        while not self._stopped:
             key = self._pop(self._clock())
             if key is None:
                 await self._wait()
@@ -120,6 +126,8 @@ class WorkQueue:
         """Sleep until the next deadline or the next news."""
         waiting = [due for key, due in self._due.items() if key not in self._active]
         pause = max(min(waiting) - self._clock(), 0.001) if waiting else None
+        if self._stopped:
+            return
         self._news.clear()
         try:
             await asyncio.wait_for(self._news.wait(), pause)

@@ -1,0 +1,136 @@
+"""kopf's supervisor: it waits, starts, starts again, and knows when kopf is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+import pytest
+
+from mens_operator.cluster import errors, kinds
+from mens_operator.handlers import supervising, waking
+
+
+def served(*plurals: str) -> Mapping[str, Any]:
+    return {"resources": [{"name": plural} for plural in plurals]}
+
+
+ALL = served(*(kind.plural for kind in kinds.RESOURCES))
+
+
+def supervisor(ask: supervising.Ask, gaps: list[int]) -> supervising.Supervisor:
+    return supervising.Supervisor(
+        ask=ask,
+        hear=lambda _type, _obj: None,
+        on_gap=lambda: gaps.append(1),
+        namespaces=["default"],
+        identity="test",
+        clock=time.monotonic,
+    )
+
+
+async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CRD that is absent when kopf starts would leave it idle for ever."""
+    monkeypatch.setattr(supervising, "_DISCOVERY_PAUSE", 0.01)
+    answers = [errors.NotFound("404"), served("menscorpora"), ALL]
+
+    async def ask(_: str) -> Mapping[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def operator(**named: Any) -> None:
+        await named["stop_flag"].wait()
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    gaps: list[int] = []
+    tested = supervisor(ask, gaps)
+    task = asyncio.create_task(tested.run())
+    while not gaps:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert not answers
+    assert tested.waiting_for == ()
+    assert tested.problem() is None
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await tested.close()
+
+
+async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kopf ends after a 404 or a minute of errors; what happened meanwhile is listed."""
+    monkeypatch.setattr(supervising, "_PAUSE", (0.01, 0.02))
+
+    async def ask(_: str) -> Mapping[str, Any]:
+        return ALL
+
+    async def operator(**_: Any) -> None:
+        raise RuntimeError("404")
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    gaps: list[int] = []
+    tested = supervisor(ask, gaps)
+    task = asyncio.create_task(tested.run())
+    for _ in range(300):
+        if len(gaps) >= 3:
+            break
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(gaps) >= 3
+    assert tested.starts >= 3
+
+
+async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liveness asks kopf's loop itself, not whether the process is up."""
+    monkeypatch.setattr(supervising, "_SILENCE", 0.05)
+    monkeypatch.setattr(supervising, "_BEAT", 0.01)
+    block = asyncio.Event()
+
+    async def ask(_: str) -> Mapping[str, Any]:
+        return ALL
+
+    async def operator(**named: Any) -> None:
+        while not block.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        time.sleep(0.5)  # noqa: ASYNC251  # the trap
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    tested = supervisor(ask, [])
+    task = asyncio.create_task(tested.run())
+    await asyncio.sleep(0.2)
+    assert tested.problem() is None
+    block.set()
+    await asyncio.sleep(0.25)
+    assert tested.problem() is not None
+    await asyncio.sleep(0.5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_settings_keep_kopf_silent() -> None:
+    """No events, no scanning, no peering, no storage, no hard exit."""
+    chosen = waking.settings()
+    assert not chosen.posting.enabled
+    assert chosen.scanning.disabled
+    assert chosen.peering.standalone
+    assert chosen.process.ultimate_exiting_timeout is None
+    assert chosen.watching.chunk_size == 250
+    assert chosen.queueing.idle_timeout == 0.1
+    assert chosen.persistence.diffbase_storage.fetch(body={}) is None
+    assert chosen.persistence.progress_storage.fetch(key="x", body={}) is None
+
+
+def test_the_registry_watches_the_three_kinds_and_nothing_else() -> None:
+    """Its own registry: no handler of another module can slip in."""
+    made = waking.registry(lambda _type, _obj: None)
+    watched = made._watching.get_all_selectors()
+    assert {selector.any_name or selector.plural for selector in watched} == {
+        kind.plural for kind in kinds.RESOURCES
+    }
+    assert not made._spawning.get_all_selectors()
+    assert not made._changing.get_all_selectors()
