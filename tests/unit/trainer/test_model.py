@@ -159,12 +159,17 @@ def test_damaged_weights_are_refused(base: Path, tmp_path: Path) -> None:
         _load(folder)
 
 
-def test_weights_of_another_shape_are_refused(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"), [({"num_hidden_layers": 3}, "missing"), ({"hidden_size": 96}, "shapes")]
+)
+def test_weights_of_another_shape_are_refused(
+    change: dict[str, int], words: str, base: Path, tmp_path: Path
+) -> None:
     """Missing tensors would be filled with random numbers: that must not train."""
     folder = shutil.copytree(base, tmp_path / "base")
-    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 3}
+    config = json.loads((folder / "config.json").read_text()) | change
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(errors.InputWrong, match="missing"):
+    with pytest.raises(errors.InputWrong, match=words):
         _load(folder)
 
 

@@ -89,8 +89,11 @@ def from_gguf(source: Path, into: Path, *, dtype: str = "bfloat16") -> Path:
         return into
     into.parent.mkdir(parents=True, exist_ok=True)
     with _atomic_folder(into) as folder:
-        facts = _write_tokenizer(file, folder)
-        _write_weights(file, folder, dtype)
+        try:
+            facts = _write_tokenizer(file, folder)
+            _write_weights(file, folder, dtype)
+        except (ValueError, KeyError, IndexError, OSError, RuntimeError) as e:
+            raise ConversionError(f"{file.name} cannot be read as GGUF: {e}") from e
         _write_license(file, source, facts.get("general.license", ""), folder)
     return into
 
@@ -190,9 +193,13 @@ def _write_weights(file: Path, folder: Path, dtype: str) -> None:
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32
+    model: Any
+    model, info = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
     )
+    # transformers fills these with random numbers and warns.
+    if lacking := sorted(map(str, {*info["missing_keys"], *info["mismatched_keys"]})):
+        raise ValueError(f"{len(lacking)} weights are missing: {', '.join(lacking[:3])}")
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     weights = {
         name: tensor.to(getattr(torch, dtype)).contiguous()

@@ -264,6 +264,10 @@ def load(
         )
     except (ValueError, KeyError, OSError, safetensors.SafetensorError) as e:
         raise refuse(f"its weights cannot be loaded: {str(e)[:300]}") from e
+    except RuntimeError as e:
+        if "mismatch" not in str(e):  # what remains may be memory that ran out
+            raise
+        raise refuse("its weights have other shapes than config.json says") from e
     # transformers fills these with random numbers and warns; training on them would be nonsense.
     if lacking := sorted(map(str, {*info["missing_keys"], *info["mismatched_keys"]})):
         raise refuse(
