@@ -56,7 +56,7 @@ class World:
 
 
 def job(world: World, name: str, **changes: Any) -> dict[str, Any]:
-    """A Job that never runs: suspended."""
+    """A Job that never runs: suspended, and the cluster's own Job controller leaves it alone."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -67,6 +67,7 @@ def job(world: World, name: str, **changes: Any) -> dict[str, Any]:
         },
         "spec": {
             "suspend": True,
+            "managedBy": "mens.test/nobody",
             "backoffLimit": 0,
             "template": {
                 "spec": {
