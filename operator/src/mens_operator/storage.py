@@ -103,7 +103,7 @@ def _read(source: store.ObjectStore, question: facts.Question) -> facts.Answer:
             return _base(source, refs.Uri.parse(uri))
         case facts.Output(uri, digest):
             return _output(source, refs.Uri.parse(uri), digest)
-        case facts.Progress(uri):
+        case facts.Progress(uri, _):
             where = layout.progress(refs.Uri.parse(uri))
             data = source.get_bytes(where, max_bytes=_PROGRESS_BYTES)
             return jobs.Progress.model_validate_json(data)

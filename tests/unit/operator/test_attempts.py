@@ -302,3 +302,7 @@ async def test_progress_is_mirrored_now_and_then(sim: Simulation) -> None:
     assert 3 <= len(sim.writes("apply_status")) <= 5
     assert sim.status(RUN_KEY)["progress"]["totalSteps"] == 60
     assert sim.said(RUN_KEY, "Validated") == ("True", "PreflightPassed")
+    last = {"stage": "Done", "step": 60, "totalSteps": 60}
+    sim.store.put_bytes(output / "progress.json", json.dumps(last).encode())
+    await sim.train()
+    assert sim.status(RUN_KEY)["progress"]["step"] == 60, "the last word is read after the end"

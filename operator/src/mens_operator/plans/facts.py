@@ -41,6 +41,8 @@ class Progress:
     """The progress file of a run. Answer: jobs.Progress or Trouble."""
 
     uri: str
+    final: bool = False
+    """Whether the job has ended: an answer from before that does not count."""
 
 
 Question: TypeAlias = Storage | Base | Output | Progress
@@ -103,7 +105,7 @@ class Facts:
         answer = self.ask(Output(uri, digest))
         return answer if isinstance(answer, Artifact | Trouble) else None
 
-    def progress(self, uri: str) -> jobs.Progress | None:
+    def progress(self, uri: str, *, final: bool = False) -> jobs.Progress | None:
         """Ask how far a run is; trouble with progress troubles nobody."""
-        answer = self.ask(Progress(uri))
+        answer = self.ask(Progress(uri, final))
         return answer if isinstance(answer, jobs.Progress) else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic
 
-from mens.api import conditions, kube, reasons, status
+from mens.api import conditions, jobs, kube, reasons, status
 from mens_operator.manifests import batch, names
 from mens_operator.plans import endings, facts, observing, outcomes, stating, terms
 
@@ -190,9 +190,7 @@ class Course(Generic[terms.StatusT]):
         self.draft.set(conditions.QUEUED, stating.FALSE, reasons.RUNNING, "The pod runs.")
         self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reasons.RUNNING, text)
         progress = self.facts.progress(self.terms.output(job.key))
-        if progress is not None:
-            said = progress.model_dump()
-            self._changes["progress"] = status.Progress.model_validate(said)
+        self._mirror(progress)
         proven = self.terms.progress_proves_inputs and progress is not None and progress.step > 0
         self._clear(working=proven)
         return self._outcome(requeue_after=self.policy.progress_interval)
@@ -250,6 +248,7 @@ class Course(Generic[terms.StatusT]):
 
     def _succeed(self, job: observing.Job, found: facts.Artifact) -> outcomes.Outcome:
         manifest, folder = found.manifest, self.terms.output(job.key)
+        self._mirror(self.facts.progress(folder, final=True))
         self._changes |= {
             "completion_time": job.finished_at or self.now,
             "artifact": status.Artifact(
@@ -339,6 +338,10 @@ class Course(Generic[terms.StatusT]):
 
     def _attempts(self) -> int:
         return int(self._changes.get("attempts", self.terms.status.attempts))
+
+    def _mirror(self, progress: jobs.Progress | None) -> None:
+        if progress is not None:
+            self._changes["progress"] = status.Progress.model_validate(progress.model_dump())
 
     def _idle(self, reason: str, text: str) -> None:
         self.draft.set(conditions.QUEUED, stating.FALSE, reason, text)
