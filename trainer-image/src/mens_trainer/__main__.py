@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
@@ -17,7 +18,11 @@ def main() -> int:
 
     running.configure_logging()
     if len(sys.argv) == 1:
-        return running.main()
+        code = running.main()
+        logging.shutdown()
+        # Python would wait for transfers that still run in threads, longer than the grace period;
+        # everything that must survive is written by now.
+        os._exit(code)
     parser = argparse.ArgumentParser(
         prog="python -m mens_trainer",
         description="Without arguments: train the adapter that MENS_JOB describes.",

@@ -174,7 +174,8 @@ def _fetch_and_import(
     """Fetch the inputs while torch is imported: both take seconds and use different things."""
     globs = {manifests.Role.BASE: BASE_FILES, manifests.Role.CORPUS: CORPUS_FILES}
     begin = time.perf_counter()
-    with futures.ThreadPoolExecutor(max_workers=2) as pool:
+    pool = futures.ThreadPoolExecutor(max_workers=2)
+    try:
         running = [
             pool.submit(
                 reading.fetch,
@@ -188,6 +189,9 @@ def _fetch_and_import(
         importlib.import_module("mens_trainer.training")
         for future in running:
             future.result()
+    finally:
+        # After an error or SIGTERM nobody waits for the rest of a large transfer.
+        pool.shutdown(wait=False, cancel_futures=True)
     log.info("fetched inputs and imported torch in %.1f s", time.perf_counter() - begin)
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,8 @@ class Prepared:
 def settle(threads: int) -> str:
     """Set threads and quiet the libraries; returns the device to compute on."""
     torch.set_num_threads(max(1, threads))
+    # peft asks transformers for a name that was renamed; nothing a user could do about it.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return "cuda" if torch.cuda.is_available() else "cpu"
