@@ -28,6 +28,7 @@ def server(control_plane: Any) -> Iterator[apiserver.ApiServer]:
     found = apiserver.ApiServer(control_plane.kubeconfig)
     _wait_until_served(found, "probes")
     yield found
+    found.close()
 
 
 def _wait_until_served(found: apiserver.ApiServer, plural: str) -> None:

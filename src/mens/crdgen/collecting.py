@@ -22,7 +22,9 @@ class _Generator(GenerateJsonSchema):
 
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
         """Add the members' docstrings to what pydantic says."""
-        return super().enum_schema(schema) | {VALUES: member_docs(schema["cls"])}
+        return super().enum_schema(schema) | {
+            VALUES: list(member_docs(schema["cls"]).items())  # pairs: pydantic sorts objects
+        }
 
 
 def collect(model: type[BaseModel]) -> dict[str, Any]:

@@ -174,9 +174,9 @@ def _describe(node: Schema) -> None:
     """Unwrap the docstring's lines, and say below it what each value of an enumeration means."""
     paragraphs = re.split(r"\n\s*\n", node.get("description", "").strip())
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    values = node.get(collecting.VALUES) or {}
+    values = node.get(collecting.VALUES) or []
     if values:
-        lines = [f"{value}: {' '.join(doc.split())}" for value, doc in values.items()]
+        lines = [f"{value}: {' '.join(doc.split())}" for value, doc in values]
         text = "\n".join([text, *lines]).strip()
     if text:
         node["description"] = text

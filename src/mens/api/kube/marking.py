@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mens.api.kube.models import JsonSchema, Rule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: typing hashes what stands in a union
 class Marker:
     """Schema keys for the API server and, where one object can break them, a check for pydantic."""
 

@@ -93,20 +93,21 @@ def _without_empty(value: Any) -> Any:
 def parse(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
     """Read what a person authored, as strictly as the API server with strict field validation.
 
-    Unknown fields are refused, nothing is coerced, and a null is an absent field.
+    Unknown fields are refused and nothing is coerced, but a null is an absent field (within a
+    preserved object too, where the server would keep it) and 2.0 is the integer 2.
     """
-    text = json.dumps(_without_nulls(data))
+    text = json.dumps(_as_stored(data))
     return model.model_validate_json(
         text, strict=True, extra="forbid", by_alias=True, by_name=False
     )
 
 
-def _without_nulls(value: Any) -> Any:
+def _as_stored(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _as_stored(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+        return [_as_stored(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _count(names: Sequence[str]) -> str:
