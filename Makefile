@@ -32,7 +32,7 @@ test: ## All test tiers that this machine allows, and a table of what ran
 
 # -- working on the code --------------------------------------------------------------------------
 
-.PHONY: init fmt lint type imports unit verify crds lock coverage
+.PHONY: init fmt lint type unit verify crds lock
 init: $(STAMP) ## Make the virtual environment from the hashed requirements
 
 $(STAMP):

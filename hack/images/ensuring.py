@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from hack.cluster import clusters, paths, progress
+from hack.cluster.preflight import Capability
 from hack.images import base, buildah, catalog, durations, keys, plans, preflight, running, targets
 
 
@@ -58,7 +59,7 @@ def run(cluster: clusters.Cluster | None = None, names: Iterable[str] | None = N
         return dataclasses.replace(done, references=found)
 
 
-def lacking() -> list[preflight.Capability]:
+def lacking() -> list[Capability]:
     """What this machine lacks to build the images that are missing; empty when none is missing."""
     with buildah.opened() as store:
         plan = _Run(store, None, catalog.IMAGES).plan

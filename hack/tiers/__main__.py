@@ -62,7 +62,7 @@ def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
     report = out / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-m", tier.markers, f"--junit-xml={report}"]
-    command += [*tier.paths, "--durations=5", *words]
+    command += ["-n", str(tier.workers), *tier.paths, "--durations=5", *words]
     began = time.monotonic()
     try:
         code = subprocess.run(

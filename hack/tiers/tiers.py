@@ -19,6 +19,8 @@ class Tier:
     """pytest's marker expression."""
     needs: str | None = None
     """Tier of `hack.cluster.preflight` that the machine must pass; None needs nothing."""
+    workers: int = 0
+    """Processes beside each other; 0 runs in one, as tests that share a server or cluster must."""
     minutes: int = 10
     """Bound on the whole tier; a hanging test must not hang the machine."""
 
@@ -27,7 +29,14 @@ SLOW = "not (s3 or model or cluster or node or e2e)"
 """What the fast tier leaves to the others."""
 
 TIERS = (
-    Tier("unit", "pure cores, laws, goldens", ("tests/unit", "tests/repo"), SLOW, minutes=5),
+    Tier(
+        "unit",
+        "pure cores, laws, goldens",
+        ("tests/unit", "tests/repo", "tests/cluster_tool"),
+        SLOW,
+        workers=2,
+        minutes=5,
+    ),
     Tier("scenario", "YAML in, YAML out", ("tests/scenario",), SLOW, minutes=5),
     Tier(
         "storage", "a real S3 server (SeaweedFS)", ("tests",), "s3 and not (cluster or node or e2e)"

@@ -1,0 +1,1 @@
+"""Mens: resources, artifacts and provenance, importable without a cluster and without a GPU."""

@@ -51,7 +51,9 @@ def test_wire_types_and_recipe_never_load_torch() -> None:
 
 def test_kopf_is_used_for_wake_ups_only() -> None:
     """kopf's high-level handlers are edge-triggered and write to objects: only on.event is used."""
-    forbidden = re.compile(r"kopf\.(on\.(create|update|delete|resume|field|timer|daemon)|timer|daemon|index)")
+    forbidden = re.compile(
+        r"kopf\.(on\.(create|update|delete|resume|field|timer|daemon)|timer|daemon|index)"
+    )
     found = [path for path in _sources() if forbidden.search(path.read_text())]
     assert found == []
 
@@ -75,7 +77,11 @@ def test_requirements_name_no_index() -> None:
 def test_every_source_file_is_of_readable_size() -> None:
     """A file of more than 400 lines has more than one concern."""
     limit = 450
-    long = {str(p.relative_to(ROOT)): n for p in _sources() if (n := len(p.read_text().splitlines())) > limit}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in _sources()
+        if (n := len(p.read_text().splitlines())) > limit
+    }
     assert long == {}
 
 

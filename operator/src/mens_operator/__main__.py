@@ -1,7 +1,12 @@
-"""`python -m mens_operator`: run the operator with the settings of the environment."""
+"""Run the operator with the settings of the environment (MENS_*, AWS_*), as the chart sets them.
+
+Required: MENS_IMAGE_CORPUS, MENS_IMAGE_TRAINER, MENS_IMAGE_SERVER, MENS_OUTPUT_BUCKET. Without
+KUBERNETES_SERVICE_HOST it connects by KUBECONFIG.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import dataclasses
 import logging
@@ -14,6 +19,10 @@ from mens_operator import app, settings
 
 def run() -> int:
     """Run; returns the exit code."""
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(
+        prog="python -m mens_operator", description=__doc__, formatter_class=form
+    ).parse_args()
     try:
         chosen = settings.from_environment(os.environ)
         # The queue tries again; a reconcile must not wait for the store's own patience.

@@ -14,6 +14,8 @@ from mens_server.engines import fake, looping, ports
 from mens_server.engines.native import running
 from mens_server.protocol import generation, refusals
 
+pytestmark = pytest.mark.model
+
 GREEDY = generation.Sampling(temperature=0)
 SLOTS, QUEUE, CONTEXT = 2, 2, 100
 

@@ -19,6 +19,8 @@ from mens_server.engines import fake, looping, ports
 from mens_server.engines.native import running
 from tests.unit.server import stand
 
+pytestmark = pytest.mark.model
+
 Start = Callable[[jobs.ServeJob], stand.Stand]
 
 

@@ -16,6 +16,8 @@ from mens_server.engines.native import running
 from mens_server.protocol import generation
 from tests.unit.server import tiny
 
+pytestmark = pytest.mark.model
+
 GREEDY = generation.Sampling(temperature=0)
 
 

@@ -21,6 +21,8 @@ from mens_server.engines import fake
 from mens_server.protocol import generation
 from tests.unit.server import stand
 
+pytestmark = pytest.mark.model
+
 TURNS = [{"role": "user", "content": "hello"}]
 
 

@@ -12,6 +12,8 @@ import pytest
 from mens_server.engines import fake
 from tests.unit.server import stand
 
+pytestmark = pytest.mark.model
+
 ASK = [{"role": "user", "content": "How do I open a file?"}]
 
 

@@ -15,6 +15,8 @@ import transformers
 from mens_trainer import command, convert
 from tests.support import models
 
+pytestmark = pytest.mark.model
+
 APACHE = Path(__file__).parents[3] / "LICENSE"
 
 # transformers reads no head size from GGUF: 128 is what it assumes for Qwen3.

@@ -11,6 +11,8 @@ from mens.api import reasons
 from mens_trainer import data, errors, loop, model, recipe, telemetry
 from tests.support import models
 
+pytestmark = pytest.mark.model
+
 PLAN = recipe.Recipe(rank=4, alpha=8, quantization=None, batch=4, micro_batch=4, seed=3)
 
 

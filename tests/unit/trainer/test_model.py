@@ -17,6 +17,8 @@ from mens.api import reasons
 from mens_trainer import errors, model, recipe
 from tests.support import models
 
+pytestmark = pytest.mark.model
+
 PLAN = recipe.Recipe(rank=4, alpha=8)
 
 

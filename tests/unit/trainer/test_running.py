@@ -28,6 +28,8 @@ from tests.support import manifests as shortcuts
 from tests.support import models
 from tests.unit.trainer import rows
 
+pytestmark = pytest.mark.model
+
 OUTPUT = refs.Uri("mens", "runs/uid/key")
 UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 LEARNING = {"maxSteps": 40, "epochs": 9, "microBatchSize": 8, "warmupSteps": 4}
