@@ -52,5 +52,5 @@ def test_nobody_listening_closes_the_connection() -> None:
     """An unreachable target ends the connection instead of hanging."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         target = free.getsockname()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):  # ENOTCONN: the end may come before our shutdown
         assert _through(target, b"x") == b""
