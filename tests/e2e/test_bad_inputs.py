@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def test_wrong_credentials_recover(
         "kind": "Secret",
         "metadata": {"name": "mens-s3", "namespace": space},
     }
-    kube.apply({**bad, "stringData": {"AWS_SECRET_ACCESS_KEY": "hidden-but-wrong"}})
+    wrong = base64.b64encode(b"hidden-but-wrong").decode()
+    kube.apply({**bad, "data": {**good, "AWS_SECRET_ACCESS_KEY": wrong}})
     for number in range(4):
         text = resources.functions(3).replace("add_", f"cred_{number}_")
         target.put_bytes(refs.Uri.parse(f"s3://mens/cred/{space}/m{number}.py"), text.encode())
@@ -67,16 +69,16 @@ def test_wrong_credentials_recover(
 
 
 def test_store_outage_recovers(kube: kubectl.Kubectl, space: str, wait_for: Any) -> None:
-    """A store that does not answer is said so on every resource, and forgotten when it is back."""
-    store = kube("-n", "mens-system", "get", "deploy,statefulset", "-o", "name").split()
-    name = next(one for one in store if "dev-store" in one)
-    kube("-n", "mens-system", "scale", name, "--replicas=0")
+    """A store that does not answer is said so on the resource, and forgotten when it is back."""
+    service = ("-n", platform.SYSTEM, "patch", platform.STORE, "--type=merge", "-p")
+    selector = kube("-n", platform.SYSTEM, "get", platform.STORE, "-o", "jsonpath={.spec.selector}")
+    nobody = dict.fromkeys(json.loads(selector), "nobody")
+    kube(*service, json.dumps({"spec": {"selector": nobody}}))
     try:
         kube.apply(resources.corpus(space, "s3://mens/outage/"))
         wait_for("menscorpus", "corpus", "StorageReady", "StorageUnreachable")
     finally:
-        kube("-n", "mens-system", "scale", name, "--replicas=1")
-        kube("-n", "mens-system", "rollout", "status", name, "--timeout=120s")
+        kube(*service, json.dumps({"spec": {"selector": json.loads(selector)}}))
     wait_for("menscorpus", "corpus", "StorageReady", "StorageReady")
 
 
