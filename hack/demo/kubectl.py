@@ -91,20 +91,22 @@ class Kubectl:
     def forward(self, namespace: str, target: str, port: int) -> Iterator[str]:
         """`kubectl port-forward` to a free local port; yields `127.0.0.1:<port>`."""
         command = [str(self.kubectl_path), "-n", namespace, "port-forward", target, f":{port}"]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._env()
-        )
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if found is None:
+        # Leaving the `with` waits for the process and closes its pipe.
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._env(),
+        ) as process:
+            try:
+                line = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if found is None:
+                    raise DemoError(f"port-forward to {target} failed: {line.strip()}")
+                yield f"127.0.0.1:{found.group(1)}"
+            finally:
                 process.terminate()
-                said = process.stderr.read() if process.stderr else ""
-                raise DemoError(f"port-forward to {target} failed: {said.strip()}")
-            yield f"127.0.0.1:{found.group(1)}"
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
 
 
 def condition_of(found: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -117,3 +117,14 @@ def test_the_limit_is_the_smaller_one(tmp_path: Path) -> None:
     limit.write_text("5000\n")
     assert used.limit(limit, info) == 5000
     assert used.limit(tmp_path / "none", tmp_path / "none") is None
+
+
+def test_later_stages_keep_the_figures_of_the_last_step() -> None:
+    """Saving and publishing do not set a finished run back to step 0 of 0."""
+    told: list[jobs.Progress] = []
+    tell = telemetry.Remembering(told.append)
+    tell(jobs.Progress(stage="Loading"))
+    tell(jobs.Progress(stage="Training", step=7, total_steps=7, loss_ema="1.5", eta_seconds=0))
+    tell(jobs.Progress(stage="Publishing"))
+    assert told[0] == jobs.Progress(stage="Loading")
+    assert told[2] == jobs.Progress(stage="Publishing", step=7, total_steps=7, loss_ema="1.5")

@@ -93,7 +93,8 @@ def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.Artifa
                 lines(progress)
                 file(progress)
 
-            return _train(job, objects, scratch, tell, environ.get(IMAGE_ENV) or "local")
+            remembering = telemetry.Remembering(tell)
+            return _train(job, objects, scratch, remembering, environ.get(IMAGE_ENV) or "local")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -129,7 +130,7 @@ def _train(
         threads=job.threads,
     )
     outcome = training.run(inputs, plan, adapter, tell)
-    tell(jobs.Progress(stage="Publishing", step=outcome.counters.step))
+    tell(jobs.Progress(stage="Publishing"))
     producer = manifests.Producer(image=image, versions=training.versions())
     manifest = publish.draft(job.resource.name, parents, plan, outcome, producer)
     publish.complete(adapter, manifest, captured)

@@ -194,6 +194,29 @@ def _decimal(value: float | None) -> str | None:
     return None if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
+class Remembering:
+    """Keeps the figures of the last step when a later stage has none of its own.
+
+    Without it a finished run would show step 0 of 0: saving and publishing come after the steps.
+
+    Args:
+        tell: Told of every progress, completed.
+    """
+
+    def __init__(self, tell: Reporter) -> None:
+        self._tell = tell
+        self._last: jobs.Progress | None = None
+
+    def __call__(self, progress: jobs.Progress) -> None:
+        """Pass it on, with the last step's figures where it has none."""
+        if progress.total_steps:
+            self._last = progress
+        elif self._last is not None:
+            kept = {"stage": progress.stage, "eta_seconds": None}
+            progress = self._last.model_copy(update=kept)
+        self._tell(progress)
+
+
 class ProgressFile:
     """Writes progress.json from a thread of its own: only the newest value, never in the way.
 
