@@ -131,9 +131,10 @@ class _Run:
         line = f"[{len(self.done)}/{self.total}] " + " · ".join(parts)
         if self.tty:
             sys.stderr.write(f"\r\x1b[2K{line[: os.get_terminal_size(2).columns - 1]}")
-            sys.stderr.flush()
         else:
-            sys.stderr.write(f"{line}\n")
+            said = [f"        {one.step.name}: {_last_line(one.log)}\n" for one in self.active]
+            sys.stderr.write(f"{line}\n" + "".join(said))
+        sys.stderr.flush()
 
     def _say(self, line: str) -> None:
         sys.stderr.write(f"\r\x1b[2K{line}\n" if self.tty else f"{line}\n")
@@ -154,6 +155,12 @@ class _Run:
                 one.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 one.process.kill()
+
+
+def _last_line(log: Path) -> str:
+    """What a step said last, so that one sees what is being built and what is left."""
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line.strip()[:110] for line in reversed(lines) if line.strip()), "…")
 
 
 class _Durations:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+
+from mens.api import reasons
+from mens.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -28,3 +33,47 @@ def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
     for target in re.findall(r"`make ([a-z0-9-]+)", page.read_text()):
         assert target in targets, f"{page.name}: make {target}"
+
+
+def _commands(program: str) -> list[list[str]]:
+    """Commands in indented blocks of all pages that start with a program's name."""
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        lines = re.findall(rf"^    ({program} .*)$", text, re.M)
+        found += [shlex.split(line.split("  #")[0]) for line in lines]
+    return found
+
+
+def test_mens_commands_are_understood() -> None:
+    """Every `mens` command that a page shows is one that the parser takes."""
+    commands = _commands("mens")
+    assert commands
+    for command in commands:
+        main.build_parser().parse_args(command[1:])
+
+
+def test_helm_values_exist() -> None:
+    """Every `--set` that a page shows names a value of the chart."""
+    values = yaml.safe_load((ROOT / "charts" / "mens-operator" / "values.yaml").read_text())
+    keys = [
+        word.partition("=")[0]
+        for command in _commands("helm")
+        for flag, word in zip(command, command[1:], strict=False)
+        if flag == "--set"
+    ]
+    assert keys
+    for key in keys:
+        inner = values
+        for part in key.split("."):
+            assert part in inner, key
+            inner = inner[part]
+
+
+def test_troubleshooting_names_real_reasons() -> None:
+    """Every reason that the page explains is one that the program gives."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    named = re.findall(r"^\| ([A-Z][A-Za-z]+) \|", page, re.M)
+    known = {value for value in vars(reasons).values() if isinstance(value, str)}
+    assert named
+    assert set(named) <= known
