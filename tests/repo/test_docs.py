@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_helm_values_exist() -> None:
     keys = [
         word.partition("=")[0]
         for command in _commands("helm")
-        for flag, word in zip(command, command[1:], strict=False)
+        for flag, word in itertools.pairwise(command)
         if flag == "--set"
     ]
     assert keys
