@@ -159,7 +159,8 @@ class _Run:
 
 def _last_line(log: Path) -> str:
     """What a step said last, so that one sees what is being built and what is left."""
-    lines = log.read_text(errors="replace").split("\n")
+    # A progress bar writes many times into one line, with a carriage return before each.
+    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
     return next((line.strip()[:110] for line in reversed(lines) if line.strip()), "…")
 
 
