@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mens.api import ending
 from mens_corpus import command, running
 
 
 def main() -> int:
     """Choose between the job and the command line."""
-    running.configure_logging()
+    ending.configure_logging()
     if len(sys.argv) == 1:
         return running.main()
     parser = argparse.ArgumentParser(

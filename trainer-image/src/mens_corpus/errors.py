@@ -34,7 +34,3 @@ class Trouble(BuildError):  # noqa: N818  # named by what it says in the exit co
     """Storage or network; tried again soon."""
 
     exit_code = jobs.ExitCode.STORAGE_TROUBLE
-
-
-class Preempted(BaseException):  # like KeyboardInterrupt: no `except Exception` may eat it
-    """SIGTERM arrived."""

@@ -6,23 +6,18 @@ job again finds the artifact and is done.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import pydantic
 
-from mens.api import jobs, reasons
+from mens.api import ending, jobs, reasons
 from mens.artifacts import errors as store_errors
 from mens.artifacts import publishing, refs, s3, store
 from mens_corpus import accounting, building, complying, errors, progressing
@@ -39,19 +34,13 @@ def main(
     open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
 ) -> int:
     """Run the job of the environment and return the exit code of the process."""
-    signal.signal(signal.SIGTERM, _preempt)
-    code, termination = ended(environ, open_store)
-    # What was decided stays decided: only the message is left to be written.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log.info("%s: %s", termination.reason, termination.message)
-    _leave(environ, termination)
-    return int(code)
+    return ending.run(lambda: ended(environ, open_store), environ)
 
 
 def ended(
     environ: Mapping[str, str],
     open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
-) -> tuple[jobs.ExitCode, jobs.Termination]:
+) -> ending.End:
     """Run the job; every way to end becomes an exit code and a reason."""
     try:
         ref, message = _run(environ, open_store)
@@ -59,12 +48,12 @@ def ended(
         return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
     except store_errors.StoreError as e:
         return _store_trouble(e)
-    except errors.Preempted:
-        message = "the pod was ended before the corpus was published; it starts again"
-        return jobs.ExitCode.PREEMPTED, jobs.Termination(reason=reasons.PREEMPTED, message=message)
+    except ending.Preempted:
+        return ending.preempted(
+            "the pod was ended before the corpus was published; it starts again"
+        )
     except Exception as e:  # the border of the process: nothing may leave unnamed
-        log.exception("unexpected error")
-        return jobs.ExitCode.INTERNAL_ERROR, _defect(e)
+        return ending.defect(e)
     succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
     return jobs.ExitCode.DONE, succeeded
 
@@ -122,40 +111,3 @@ def _store_trouble(e: store_errors.StoreError) -> tuple[jobs.ExitCode, jobs.Term
     refused = isinstance(e, store_errors.NameRefused)
     reason = reasons.SOURCE_INVALID if refused else e.reason
     return code, jobs.Termination(reason=reason, message=str(e))
-
-
-def _defect(e: Exception) -> jobs.Termination:
-    """Return the message for a defect: its kind and place, never its text."""
-    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
-        message = "the scratch volume is full; raise spec.resources.scratch"
-        return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
-    frames = traceback.extract_tb(e.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-    message = f"{type(e).__name__} at {place}; the pod's log has the rest: please report it"
-    return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
-
-
-def _leave(environ: Mapping[str, str], termination: jobs.Termination) -> None:
-    path = environ.get(jobs.TERMINATION_ENV)
-    if not path:
-        return
-    try:
-        Path(path).write_bytes(termination.to_log())
-    except OSError as e:
-        log.warning("the termination message is not written: %s", e)
-
-
-def _preempt(number: int, frame: FrameType | None) -> None:
-    """Obey SIGTERM; a second one must not interrupt the clean-up of the first."""
-    del number, frame
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise errors.Preempted
-
-
-def configure_logging() -> None:
-    """Log one line per record to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )

@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from mens.api import ending
+
 
 def main() -> int:
     """Choose between the job and the command line."""
@@ -16,7 +18,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mens_trainer import command, running  # noqa: PLC0415  # after the environment is set
 
-    running.configure_logging()
+    ending.configure_logging()
     if len(sys.argv) == 1:
         code = running.main()
         logging.shutdown()

@@ -33,7 +33,3 @@ class OutOfMemory(TrainError):  # noqa: N818  # named by what it says in the exi
 
     def __init__(self, message: str) -> None:
         super().__init__(reasons.OUT_OF_MEMORY, message)
-
-
-class Preempted(BaseException):  # like KeyboardInterrupt: no `except Exception` may eat it
-    """SIGTERM arrived."""

@@ -6,25 +6,20 @@ job again finds the artifact and is done. An interrupted run starts again from i
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import pydantic
 
-from mens.api import jobs, reasons
+from mens.api import ending, jobs, reasons
 from mens.artifacts import digests, manifests, names, publishing, reading, refs, s3, store
 from mens.artifacts import errors as store_errors
 from mens.provenance import bases
@@ -47,18 +42,10 @@ OpenStore = Callable[[Mapping[str, str]], store.ObjectStore]
 
 def main(environ: Mapping[str, str] = os.environ, open_store: OpenStore = s3.from_env) -> int:
     """Run the job of the environment and return the exit code of the process."""
-    signal.signal(signal.SIGTERM, _preempt)
-    code, termination = ended(environ, open_store)
-    # What was decided stays decided: only the message is left to be written.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log.info("%s: %s", termination.reason, termination.message)
-    _leave(environ, termination)
-    return int(code)
+    return ending.run(lambda: ended(environ, open_store), environ)
 
 
-def ended(
-    environ: Mapping[str, str], open_store: OpenStore = s3.from_env
-) -> tuple[jobs.ExitCode, jobs.Termination]:
+def ended(environ: Mapping[str, str], open_store: OpenStore = s3.from_env) -> ending.End:
     """Run the job; every way to end becomes an exit code and a reason."""
     try:
         ref, message = _run(environ, open_store)
@@ -67,12 +54,12 @@ def ended(
     except store_errors.StoreError as e:
         code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
         return code, jobs.Termination(reason=e.reason, message=str(e))
-    except errors.Preempted:
-        message = "the pod was ended before the adapter was published; training starts again"
-        return jobs.ExitCode.PREEMPTED, jobs.Termination(reason=reasons.PREEMPTED, message=message)
+    except ending.Preempted:
+        return ending.preempted(
+            "the pod was ended before the adapter was published; training starts again"
+        )
     except Exception as e:  # the border of the process: nothing may leave unnamed
-        log.exception("unexpected error")
-        return jobs.ExitCode.INTERNAL_ERROR, _defect(e)
+        return ending.defect(e)
     succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
     return jobs.ExitCode.DONE, succeeded
 
@@ -212,40 +199,3 @@ def _job(environ: Mapping[str, str]) -> jobs.TrainJob:
             reasons.SPEC_INVALID,
             f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
         ) from None
-
-
-def _defect(e: Exception) -> jobs.Termination:
-    """Return the message for a defect: its kind and place, never its text."""
-    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
-        message = "the scratch volume is full; raise spec.resources.scratch"
-        return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
-    frames = traceback.extract_tb(e.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-    message = f"{type(e).__name__} at {place}; the pod's log has the rest: please report it"
-    return jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
-
-
-def _leave(environ: Mapping[str, str], termination: jobs.Termination) -> None:
-    path = environ.get(jobs.TERMINATION_ENV)
-    if not path:
-        return
-    try:
-        Path(path).write_bytes(termination.to_log())
-    except OSError as e:
-        log.warning("the termination message is not written: %s", e)
-
-
-def _preempt(number: int, frame: FrameType | None) -> None:
-    """Obey SIGTERM; a second one must not interrupt the clean-up of the first."""
-    del number, frame
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise errors.Preempted
-
-
-def configure_logging() -> None:
-    """Log one line per record to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
