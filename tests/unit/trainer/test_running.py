@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,27 @@ def test_bad_input_is_named_and_cured(
     assert len(termination.message) > 30
     assert termination.artifact is None
     assert platform.nothing_published()
+
+
+def test_a_transfer_under_way_ends_before_its_folder_goes(
+    platform: Platform, base: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One input is damaged while the other still comes: no file appears after the clean-up."""
+    inputs = _damaged_base(platform, base, corpus)
+    manifest, _ = manifests.read(platform.objects, inputs[1])
+    slow = {str(layout.blob(inputs[1].uri, file.digest)) for file in manifest.files}
+    fast = platform.objects.open
+
+    def opened(uri: refs.Uri) -> Iterator[bytes]:
+        if str(uri) in slow:
+            time.sleep(1.0)  # the damage of the other input is found meanwhile
+        yield from fast(uri)
+
+    monkeypatch.setattr(platform.objects, "open", opened)
+    code, termination = platform.run(*inputs)
+    assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reasons.DIGEST_MISMATCH)
+    time.sleep(1.2)
+    assert list((platform.disk / "scratch").iterdir()) == []
 
 
 class Unreachable(memory.MemoryStore):

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -162,6 +163,13 @@ def _fetch_and_import(
     """Fetch the inputs while torch is imported: both take seconds and use different things."""
     globs = {manifests.Role.BASE: BASE_FILES, manifests.Role.CORPUS: CORPUS_FILES}
     begin = time.perf_counter()
+    stopped = threading.Event()
+
+    def go_on(done: int, total: int) -> None:
+        del done, total
+        if stopped.is_set():
+            raise futures.CancelledError
+
     pool = futures.ThreadPoolExecutor(max_workers=2)
     try:
         running = [
@@ -171,14 +179,20 @@ def _fetch_and_import(
                 parent.ref,
                 scratch / parent.role.value.lower(),
                 globs[parent.role],
+                progress=go_on,
             )
             for parent in parents
         ]
         importlib.import_module("mens_trainer.training")
         for future in running:
             future.result()
+    except Exception:
+        # The other transfer ends at its next chunk, and before the scratch folder is removed.
+        stopped.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
     finally:
-        # After an error or SIGTERM nobody waits for the rest of a large transfer.
+        # After SIGTERM nobody waits, not even for a chunk.
         pool.shutdown(wait=False, cancel_futures=True)
     log.info("fetched inputs and imported torch in %.1f s", time.perf_counter() - begin)
 
