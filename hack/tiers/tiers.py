@@ -38,16 +38,12 @@ TIERS = (
         minutes=5,
     ),
     Tier("scenario", "YAML in, YAML out", ("tests/scenario",), SLOW, minutes=5),
-    Tier(
-        "storage", "a real S3 server (SeaweedFS)", ("tests",), "s3 and not (cluster or node or e2e)"
-    ),
-    Tier(
-        "model", "real models, real tensors", ("tests",), "model and not (cluster or node or e2e)"
-    ),
+    Tier("storage", "a real S3 server (SeaweedFS)", ("tests/unit",), "s3"),
+    Tier("model", "real models, real tensors", ("tests/model",), "not (cluster or node or e2e)"),
     Tier(
         "cluster",
         "a real API server and node",
-        ("tests",),
+        ("tests/cluster", "tests/cluster_tool"),
         "(cluster or node) and not e2e",
         needs="node",
         minutes=15,

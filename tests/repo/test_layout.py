@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hack.tiers import tiers
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [
     *ROOT.glob("src/*"),
@@ -91,3 +93,14 @@ def test_every_make_target_explains_itself() -> None:
     phony = {name for line in re.findall(r"^\.PHONY: (.*)$", text, re.M) for name in line.split()}
     explained = set(re.findall(r"^([a-z0-9-]+):.*## ", text, re.M))
     assert phony <= explained
+
+
+def test_every_test_belongs_to_a_tier() -> None:
+    """No folder of tests lies outside the tiers, where nobody would notice that it never runs."""
+    paths = [ROOT / path for tier in tiers.TIERS for path in tier.paths]
+    lost = [
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if not any(path in file.parents for path in paths)
+    ]
+    assert lost == []

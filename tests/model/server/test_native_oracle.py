@@ -14,7 +14,7 @@ from peft import PeftModel
 from mens_server.engines import ports, scheduling
 from mens_server.engines.native import running
 from mens_server.protocol import generation
-from tests.unit.server import tiny
+from tests.model.server import tiny
 
 pytestmark = pytest.mark.model
 

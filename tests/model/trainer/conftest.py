@@ -1,4 +1,4 @@
-"""Fixtures of the trainer's tests."""
+"""Fixtures of the trainer's tests that compute."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mens.api import jobs
 from mens.artifacts import errors, layout, manifests, memory, publishing, refs
 from mens_server.engines import fake, looping, ports
 from mens_server.engines.native import running
-from tests.unit.server import stand
+from tests.model.server import stand
 
 pytestmark = pytest.mark.model
 

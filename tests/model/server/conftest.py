@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mens_server.engines import fake
-from tests.unit.server import stand, tiny
+from tests.model.server import stand, tiny
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from mens_server import limits, loading, running
 from mens_server.app import service as services
 from mens_server.engines import fake
 from mens_server.protocol import generation
-from tests.unit.server import stand
+from tests.model.server import stand
 
 pytestmark = pytest.mark.model
 

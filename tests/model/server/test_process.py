@@ -23,8 +23,8 @@ import pytest
 
 from mens.api import jobs
 from mens.artifacts import refs, s3
+from tests.model.server import stand, tiny
 from tests.support.s3 import S3Server, bucket, s3_server, s3_store
-from tests.unit.server import stand, tiny
 
 __all__ = ["bucket", "s3_server", "s3_store"]
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from mens_server.engines import fake
-from tests.unit.server import stand
+from tests.model.server import stand
 
 pytestmark = pytest.mark.model
 
