@@ -174,6 +174,9 @@ class Simulation:
         folder = refs.Uri.parse(uri)
         if known_license:
             compliance = obligations.of(licences.declare("Apache-2.0"), [LICENSE])
+            if kind is manifests.Kind.ADAPTER:  # as if its corpus had a licence of its own
+                psf = obligations.of(licences.declare("PSF-2.0"))
+                compliance = obligations.join([compliance, psf])
         else:
             compliance = obligations.unknown()
         contents = {"data.safetensors": content, "LICENSES/Apache-2.0.txt": LICENSE}

@@ -38,6 +38,9 @@ async def test_from_corpus_to_endpoint(sim: Simulation) -> None:
     assert sim.status(RUN_KEY)["artifact"]["digest"] == digest
     assert sim.status(RUN_KEY)["heldOutLoss"] == {"before": "3.5", "after": "2.25"}
     assert sim.said(SERVE_KEY, "AdaptersReady") == ("True", "AdaptersReady")
+    owed = sim.condition(SERVE_KEY, "LicenseCleared")
+    assert owed[0] == "True"
+    assert owed[2].startswith("Apache-2.0 AND PSF-2.0: PermissiveWithAttribution")
     assert sim.names_of(kinds.DEPLOYMENT) == sim.names_of(kinds.SERVICE) == ["chat"]
     deployment = kinds.Key(kinds.DEPLOYMENT, "default", "chat")
     counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "observedGeneration": 1}

@@ -15,6 +15,7 @@ import pydantic
 
 from mens.api import conditions, jobs, reasons, serve, trainrun
 from mens.artifacts import digests, manifests, refs
+from mens.provenance import obligations
 from mens_operator.manifests import platform, pods, serving
 from mens_operator.plans import endings, facts, observing, outcomes, stating
 
@@ -27,6 +28,8 @@ class _Adapter:
     ref: refs.ArtifactRef | None
     trouble: facts.Trouble | None
     """Why it cannot be served; None for one that can, or that is still being asked about."""
+    compliance: manifests.Compliance | None = None
+    """What one owes for serving it; None unless it can be served."""
 
 
 def plan(
@@ -97,7 +100,9 @@ class _Plan:
         if answer is None or isinstance(answer, facts.Trouble):
             return _Adapter(wanted, ref, answer)
         trouble = _misfit(wanted, answer, base) if isinstance(base, facts.Artifact) else None
-        return _Adapter(wanted, ref, trouble)
+        if trouble is not None:
+            return _Adapter(wanted, ref, trouble)
+        return _Adapter(wanted, ref, None, answer.manifest.compliance)
 
     def _resolve(self, wanted: serve.Adapter) -> refs.ArtifactRef | facts.Trouble:
         """Find out which artifact is meant."""
@@ -140,7 +145,7 @@ class _Plan:
         self._judge_adapters(adapters, required)
         obstacle = base if isinstance(base, facts.Trouble) else None
         if isinstance(base, facts.Artifact):
-            obstacle = self._judge_license(base)
+            obstacle = self._judge_license(base, adapters)
         return obstacle or (required[0] if required else None)
 
     def _judge_storage(self, broken: list[facts.Trouble]) -> None:
@@ -169,8 +174,10 @@ class _Plan:
             age = self.draft.age(conditions.ADAPTERS_READY, stating.FALSE)
             self.requeue.append(self.policy.wrong_input.since(age))
 
-    def _judge_license(self, base: facts.Artifact) -> facts.Trouble | None:
-        said = base.manifest.compliance
+    def _judge_license(
+        self, base: facts.Artifact, adapters: list[_Adapter]
+    ) -> facts.Trouble | None:
+        """Clear the base; the endpoint owes what base and served adapters ask for together."""
         trouble = base.license
         if trouble is not None:
             self.draft.set(
@@ -178,7 +185,12 @@ class _Plan:
             )
             self.requeue.append(self.policy.wrong_input.first)
             return trouble
-        text = f"{said.license_expression}: {said.license_class}."
+        served = [adapter.compliance for adapter in adapters if adapter.compliance is not None]
+        said = obligations.join([base.manifest.compliance, *served])
+        text = (
+            f"{said.license_expression}: {said.license_class}, attribution required: "
+            f"{said.attribution_required}. GET /attribution says what to show."
+        )
         self.draft.set(conditions.LICENSE_CLEARED, stating.TRUE, reasons.LICENSE_CLEARED, text)
         return None
 
