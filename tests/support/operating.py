@@ -165,9 +165,17 @@ async def operator(
 
 
 def program(
-    space: Space, kubeconfig: str, identity: str, log: Path, port: int
+    space: Space,
+    kubeconfig: str,
+    identity: str,
+    log: Path,
+    port: int,
+    changed: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """The operator as a program; nobody answers at its store, and its bucket has its own name."""
+    """The operator as a program; its bucket has its own name.
+
+    Nobody answers at its store unless the `changed` environment says where one is.
+    """
     sources = ("src", "operator/src")
     environ = {
         **os.environ,
@@ -184,9 +192,10 @@ def program(
         "MENS_S3_ENDPOINT": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
+        **(changed or {}),
     }
     environ.pop("KUBERNETES_SERVICE_HOST", None)
-    with log.open("wb") as writing:
+    with log.open("ab") as writing:
         return subprocess.Popen(
             [sys.executable, "-m", "mens_operator"],
             env=environ,
