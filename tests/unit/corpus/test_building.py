@@ -256,6 +256,29 @@ def test_a_named_document_that_nothing_understands_is_accounted_for(tmp_path: Pa
     assert fates(built, accounting.Fate.FILTERED) == {"NoExtractor": 3}  # LICENSE and NOTICE too
 
 
+def test_the_quarantine_never_quotes_what_it_sets_aside(tmp_path: Path) -> None:
+    """It is published: a secret in a heading or a name is not in it, only where to look."""
+    key = b"AKIA" + b"ABCDEFGH23456723"
+    body = b"A body that is long enough to answer a question about it.\n"
+    documents = {**GOOD, "b/d.md": b"# Use key " + key + b" now\n\n" + body}
+    documents["d.py"] = function("do_" + key.decode().lower(), f"x = {key.decode()!r}").encode()
+    built = build(tmp_path, spec(), {"code": documents})
+    found = [
+        orjson.loads(line) for line in writing.read_lines(built.folder / "quarantine.jsonl.zst")
+    ]
+    assert [(entry["path"], entry["reason"], entry["line"]) for entry in found] == [
+        ("b/d.md", "SecretFound", 1),
+        ("d.py", "SecretFound", 1),
+    ]
+    keys = {"source", "path", "reason", "message", "document", "line"}
+    assert all(set(entry) == keys for entry in found)
+    for path in built.folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            text = b"".join(writing.read_lines(path)) if path.suffix == ".zst" else data
+            assert key.lower() not in text.lower(), path
+
+
 def test_a_class_that_is_not_allowed_is_quarantined(tmp_path: Path) -> None:
     """With only such rows the build fails with that reason."""
     wanted = spec(licensePolicy={"allowClasses": ["Permissive"]})

@@ -76,8 +76,10 @@ def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built
     folder = around.scratch / "artifact"
     folder.mkdir(parents=True)
     ledger = accounting.Ledger([source.name for source in spec.sources])
-    quarantine = quarantining.Quarantine(around.scratch / "quarantine.jsonl")
-    with spooling.Spool(around.scratch / "rows.jsonl") as spool:
+    with (
+        quarantining.Quarantine(around.scratch / "quarantine.jsonl") as quarantine,
+        spooling.Spool(around.scratch / "rows.jsonl") as spool,
+    ):
         collector = collecting.Collector(
             spec, around.table, ledger, spool, quarantine, around.report
         )
@@ -91,7 +93,7 @@ def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built
         for stem in (deciding.TRAIN, deciding.VALIDATION):
             lines = spool.lines(getattr(decision, stem))
             writing.write_lines(folder / f"{stem}.jsonl.zst", lines)
-    quarantine.write(folder)
+        quarantine.write(folder)
     return _built(name, spec, around, folder, _Parts(collected, decision, ledger))
 
 

@@ -38,6 +38,9 @@ NO_EXTRACTOR = "NoExtractor"
 NOTHING_FOUND = "NothingFound"
 """A document was read and holds nothing an extractor looks for."""
 
+_PLACE = ("document", "line")
+"""The metadata of a row that say where it is and quote nothing of it."""
+
 
 @dataclass
 class Collected:
@@ -176,7 +179,7 @@ class Collector:
         else:
             return False
         self.ledger[row.source].settled(accounting.Fate.QUARANTINED, reason)
-        self.quarantine.add(row.source, row.path, reason, message, row.metadata)
+        self.quarantine.add(row.source, row.path, reason, message, _place(row))
         return True
 
     def _set_aside(self, source: corpus.Source, path: str, broken: outcomes.Broken) -> None:
@@ -184,6 +187,11 @@ class Collector:
         self.ledger[source.name].settled(accounting.Fate.QUARANTINED, broken.reason)
         place = {"line": broken.line, "column": broken.column}
         self.quarantine.add(source.name, path, broken.reason, broken.message, place)
+
+
+def _place(row: rows.Row) -> dict[str, str | int]:
+    """Where the row's text is to be found; a heading or a name is text, and may be the secret."""
+    return {key: row.metadata[key] for key in _PLACE if key in row.metadata}
 
 
 def _row(

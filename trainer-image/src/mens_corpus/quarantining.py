@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import orjson
 
@@ -19,11 +19,17 @@ FILE: Final = "quarantine.jsonl.zst"
 
 
 class Quarantine:
-    """Collects entries on disk; one JSON object a line."""
+    """Collects entries on disk, one JSON object a line, while it is entered."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(
         self, source: str, path: str, reason: str, message: str, place: Mapping[str, str | int]
