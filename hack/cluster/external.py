@@ -4,26 +4,45 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from hack.cluster import clusters, paths, pki
 from hack.cluster.errors import ClusterError
 
+CHOICES = ("embedded", "kubeconfig", "kind")
+"""Values of MENS_CLUSTER: ours on this machine, the one KUBECONFIG names, the first of kind's."""
+
 
 def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | None:
-    """Returns the cluster the user has; None when the embedded one is to be used.
+    """Returns the cluster the user names; None when the embedded one is to be used.
 
-    KUBECONFIG wins over kind. MENS_CLUSTER=embedded turns both off, and a KUBECONFIG that is one
-    of ours does not count: it is set in `shell`.
+    MENS_CLUSTER decides: `embedded`, `kubeconfig` or `kind`. Without it a KUBECONFIG is used, but
+    not one of ours (it is set in `shell`), and not a kind cluster that merely happens to be there.
     """
     environment = os.environ if environment is None else environment
-    if environment.get("MENS_CLUSTER") == "embedded":
-        return None
     configured = environment.get("KUBECONFIG", "")
-    if configured and not _ours(Path(configured)):
-        return _from_kubeconfig(Path(configured))
-    return None if configured else _from_kind()
+    wanted = environment.get("MENS_CLUSTER", "")
+    if wanted not in ("", *CHOICES):
+        raise ClusterError(f"MENS_CLUSTER={wanted}: choose one of {', '.join(CHOICES)}")
+    if wanted == "kind":
+        return _from_kind()
+    if wanted == "embedded" or not configured or _ours(Path(configured)):
+        if wanted == "kubeconfig":
+            raise ClusterError("MENS_CLUSTER=kubeconfig: set KUBECONFIG to the file to use")
+        return None
+    return _from_kubeconfig(Path(configured))
+
+
+def isolate(environment: MutableMapping[str, str]) -> None:
+    """Takes the user's cluster out of an environment unless MENS_CLUSTER asks for it by name.
+
+    Tests change definitions, cut the store off and uninstall: a KUBECONFIG that a shell exports
+    for other work is no consent to that.
+    """
+    if environment.get("MENS_CLUSTER") not in ("kubeconfig", "kind"):
+        environment["MENS_CLUSTER"] = "embedded"
+        environment.pop("KUBECONFIG", None)
 
 
 def _from_kubeconfig(path: Path) -> clusters.Cluster:
@@ -37,15 +56,15 @@ def _from_kubeconfig(path: Path) -> clusters.Cluster:
     return cluster
 
 
-def _from_kind() -> clusters.Cluster | None:
+def _from_kind() -> clusters.Cluster:
     if shutil.which("kind") is None:
-        return None
+        raise ClusterError("MENS_CLUSTER=kind: there is no kind on PATH")
     listed = subprocess.run(
         ["kind", "get", "clusters"], capture_output=True, text=True, check=False
     )
     names = listed.stdout.split()
     if listed.returncode != 0 or not names:
-        return None
+        raise ClusterError("MENS_CLUSTER=kind: there is no kind cluster: `kind create cluster`")
     run = paths.run(f"kind-{names[0]}")
     run.mkdir(parents=True, exist_ok=True)
     command = ["kind", "get", "kubeconfig", "--name", names[0]]

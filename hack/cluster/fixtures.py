@@ -6,19 +6,23 @@ Where the machine cannot, the tests skip and say why; the tier runner reports th
 """
 
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from hack.cluster import clusters, errors, lifecycle, preflight, processes
+from hack.cluster import clusters, errors, external, lifecycle, preflight
 
 MakeNamespace = Callable[[clusters.Cluster], str]
 """Makes a namespace in any cluster; it is deleted when the test ends."""
 
 _CLUSTERS = ("node_cluster", "kwok_cluster", "control_plane")
 """The fixtures `namespace` looks for among those a test uses, the most capable first."""
+
+
+def pytest_configure() -> None:
+    """Keeps every test off the user's own cluster, however pytest was started."""
+    external.isolate(os.environ)
 
 
 @pytest.fixture(scope="session")
@@ -66,20 +70,12 @@ def namespace(request: pytest.FixtureRequest, namespaces: MakeNamespace) -> str:
 def _session(suffix: str, tier: str, *, node: bool, kwok: bool) -> Iterator[clusters.Cluster]:
     _skip_unless_possible(tier)
     # The process number keeps two test runs on one machine apart.
-    _end_orphans()
+    lifecycle.end_orphans()
     name = f"test-{os.getpid()}-{suffix}"
     cluster = lifecycle.up(name, node=node, kwok=kwok)
     yield cluster
     if cluster.kind is clusters.Kind.EMBEDDED:
         lifecycle.down(name)
-
-
-def _end_orphans() -> None:
-    """Ends clusters of test runs that were killed before they could do it themselves."""
-    for name in clusters.names():
-        match = re.match(r"test-(\d+)-", name)
-        if match is not None and processes.identify(int(match[1])) is None:
-            lifecycle.down(name)
 
 
 def _skip_unless_possible(tier: str) -> None:

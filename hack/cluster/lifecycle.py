@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from hack.cluster import (
     mountpoints,
     paths,
     pki,
+    processes,
     progress,
     residue,
     sandbox,
@@ -95,6 +97,14 @@ def down(name: str = "demo") -> None:
         if left:
             raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
         _lock(name).unlink(missing_ok=True)
+
+
+def end_orphans() -> None:
+    """Ends clusters of test runs that were killed before they could do it themselves."""
+    for name in clusters.names():
+        match = re.match(r"test-(\d+)-", name)
+        if match is not None and processes.identify(int(match[1])) is None:
+            down(name)
 
 
 def status(name: str = "demo") -> Status | None:
@@ -253,4 +263,4 @@ def _remove(path: Path) -> None:
 
 
 def _lock(name: str) -> Path:
-    return paths.run_root() / f".{name}.lock"
+    return paths.run_root() / f".{paths.checked(name)}.lock"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from hack.cluster import errors, preflight
+from hack.cluster import errors, external, preflight
 from hack.setup import environment, plans, running
 
 
@@ -33,6 +34,7 @@ def main() -> int:
     if goal == "demo":
         preflight.require("e2e")
     else:
+        external.isolate(os.environ)
         preflight.install_packages("e2e")
     return running.run(plans.steps_for(goal), title=f"setup for {goal}")
 

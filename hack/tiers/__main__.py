@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from hack.cluster import errors, external, lifecycle
 from hack.setup import capabilities
 from hack.tiers import tiers
 
 ROOT = Path(__file__).resolve().parents[2]
+TEARDOWN_SECONDS = 60
+"""How long an interrupted pytest may take to end its clusters and servers."""
 NO_TESTS_COLLECTED = 5
 """pytest's exit status for a selection without a test: a tier without tests is a defect."""
 
@@ -32,6 +37,8 @@ class Result:
     skipped: int = 0
     note: str = ""
     """Why it did not run, or what to look at."""
+    reasons: tuple[str, ...] = ()
+    """Why tests were skipped, each with how many."""
 
 
 def main() -> int:
@@ -64,34 +71,79 @@ def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
     command = [sys.executable, "-m", "pytest", "-q", "-m", tier.markers, f"--junit-xml={report}"]
     command += ["-n", str(tier.workers), *tier.paths, "--durations=5", *words]
     began = time.monotonic()
-    try:
-        code = subprocess.run(
-            command, cwd=ROOT, env=_environment(), timeout=tier.minutes * 60, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        seconds = time.monotonic() - began
+    code = run_bounded(command, tier.minutes * 60)
+    seconds = time.monotonic() - began
+    if code is None:
         return Result(tier, "failed", seconds, note=f"ended after {tier.minutes} minutes")
+    return judged(tier, code, seconds, report)
+
+
+def run_bounded(command: list[str], seconds: float) -> int | None:
+    """Run a command; its status, or None when it took too long.
+
+    On Ctrl-C and at the end of its time it gets an interrupt and a minute to end what it started;
+    `subprocess.run` would kill it a quarter of a second later, and its cluster would live on.
+    """
+    with subprocess.Popen(command, cwd=ROOT, env=_environment()) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            _ended(process)
+            return None
+        except KeyboardInterrupt:  # the terminal has sent it to pytest as well
+            _ended(process)
+            raise
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(TEARDOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    try:
+        lifecycle.end_orphans()
+    except errors.ClusterError as error:
+        sys.stderr.write(f"{error}\n")
+
+
+def judged(tier: tiers.Tier, code: int, seconds: float, report: Path) -> Result:
+    """What pytest's status and report mean; a tier all of whose tests were skipped did not run."""
     passed, failed, skipped = _counts(report)
-    note = f"see {report.relative_to(ROOT)}" if code else ""
+    reasons = _reasons(report)
+    note = f"see {report.name}" if code else ""
+    outcome = "passed" if code == 0 else "failed"
     if code == NO_TESTS_COLLECTED:
         note = "no test was found: that is a defect of the tier"
-    outcome = "passed" if code == 0 else "failed"
-    return Result(tier, outcome, time.monotonic() - began, passed, failed, skipped, note)
+    elif code == 0 and not passed:
+        outcome, note = "NOT RUN", "; ".join(reasons) or "nothing in it ran"
+    return Result(tier, outcome, seconds, passed, failed, skipped, note, reasons)
 
 
 def _environment() -> dict[str, str]:
-    """Nothing may ask a model hub, and two threads are what CI has."""
-    ours = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **ours}
+    """Nothing may ask a model hub or touch the user's cluster."""
+    ours = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    external.isolate(ours)
+    return ours
+
+
+def _reasons(report: Path) -> tuple[str, ...]:
+    """Why tests were skipped, the most frequent first."""
+    found = collections.Counter(skip.get("message", "") for skip in _parsed(report).iter("skipped"))
+    return tuple(f"{count} x {reason}" for reason, count in found.most_common())
+
+
+def _parsed(report: Path) -> ElementTree.Element:
+    """The report of the pytest that we just ran; empty where it came to no end."""
+    try:
+        return ElementTree.parse(report).getroot()
+    except (OSError, ElementTree.ParseError):
+        return ElementTree.Element("testsuites")
 
 
 def _counts(report: Path) -> tuple[int, int, int]:
-    try:
-        # The file was written by the pytest that we just ran.
-        root = ElementTree.parse(report).getroot()
-    except (OSError, ElementTree.ParseError):
-        return 0, 0, 0
-    suites = list(root.iter("testsuite"))
+    suites = list(_parsed(report).iter("testsuite"))
     total, failures, errors, skipped = (
         sum(int(suite.get(key, "0")) for suite in suites)
         for key in ("tests", "failures", "errors", "skipped")
@@ -111,6 +163,9 @@ def table(results: list[Result]) -> str:
         lines.append(f"{row} {one.seconds:6.0f} s" + (f"  {one.note}" if one.note else ""))
     quiet = [one for one in results if one.outcome == "NOT RUN"]
     lines += [f"!!! tier {one.tier.name} DID NOT RUN on this machine: {one.note}" for one in quiet]
+    for one in results:
+        if one.outcome != "NOT RUN":
+            lines += [f"!!! tier {one.tier.name} skipped {reason}" for reason in one.reasons]
     sums = [sum(getattr(one, key) for one in results) for key in ("passed", "failed", "skipped")]
     lines += ["", f"{sums[0]} passed, {sums[1]} failed, {sums[2]} skipped"]
     return "\n".join(lines) + "\n"

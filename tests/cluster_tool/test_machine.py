@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import cgroups, errors, external, locks, preflight, processes, residue, toolchain
+from hack.cluster import (
+    cgroups,
+    errors,
+    external,
+    lifecycle,
+    locks,
+    preflight,
+    processes,
+    residue,
+    toolchain,
+)
 
 MOUNTS = """\
 proc /proc proc rw 0 0
@@ -104,6 +114,36 @@ def test_our_own_kubeconfig_is_not_a_cluster_of_the_users(roots: Path) -> None:
     """In our shell KUBECONFIG is set, and `up` there still means the embedded cluster."""
     ours = roots / "run" / "demo" / "kubeconfig"
     assert external.find({"KUBECONFIG": str(ours)}) is None
+
+
+def test_a_kind_cluster_is_only_used_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that merely happens to be there is somebody's work."""
+    kind = tmp_path / "kind"
+    kind.write_text("#!/bin/sh\necho theirs\n")
+    kind.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert external.find({}) is None
+    with pytest.raises(errors.ClusterError, match="embedded, kubeconfig, kind"):
+        external.find({"MENS_CLUSTER": "mine"})
+
+
+def test_tests_keep_off_the_users_cluster() -> None:
+    """An exported KUBECONFIG is no consent; MENS_CLUSTER=kubeconfig is."""
+    exported = {"KUBECONFIG": "/theirs"}
+    external.isolate(exported)
+    assert exported == {"MENS_CLUSTER": "embedded"}
+    named = {"KUBECONFIG": "/theirs", "MENS_CLUSTER": "kubeconfig"}
+    external.isolate(named)
+    assert named["KUBECONFIG"] == "/theirs"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/home", "a/b", "../x", "-a", "a" * 64, "A"])
+def test_a_name_that_is_no_folder_is_refused(name: str, roots: Path) -> None:
+    """`down` removes folders by name: it must never be somebody else's."""
+    with pytest.raises(errors.ClusterError, match="cannot name a cluster"):
+        lifecycle.down(name)
 
 
 def test_missing_kubeconfig_is_an_error() -> None:
