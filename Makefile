@@ -23,8 +23,8 @@ help: ## Show this help
 demo: ## The main job end to end on a real local cluster: corpus, train, serve, ask
 	@export MENS_STARTED=$$(date +%s); $(PYTHON) -m hack.setup demo; $(BIN)/python -m hack.demo up
 
-demo-down: ## End the demo's cluster; only caches stay
-	@$(PYTHON) -m hack.cluster down --name demo
+demo-down: ## End the demo's cluster, or take the demo off yours; only caches stay
+	@$(PYTHON) -m hack.demo down
 
 test: ## All test tiers that this machine allows, and a table of what ran
 	@$(PYTHON) -m hack.setup test

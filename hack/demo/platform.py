@@ -10,14 +10,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hack.demo import kubectl
+from hack.demo import kubectl, ownership
 from hack.setup import environment
 from mens.artifacts import s3
 
-SYSTEM = "mens-system"
+SYSTEM = ownership.SYSTEM
 """Namespace of the operator."""
-RELEASE = "mens"
-"""Name of the Helm release."""
 STORE = "service/mens-dev-store"
 """The development store's service."""
 STORE_PORT = 8333
@@ -30,8 +28,17 @@ def install(kube: kubectl.Kubectl, references: Mapping[str, str]) -> None:
     """Install or upgrade the chart, and wait until the operator and the store are ready."""
     chart = environment.ROOT / "charts" / "mens-operator"
     values = environment.ROOT / "hack" / "demo" / "values.yaml"
-    words = ["upgrade", "--install", RELEASE, str(chart), "-n", SYSTEM, "--create-namespace"]
+    words = [
+        "upgrade",
+        "--install",
+        ownership.RELEASE,
+        str(chart),
+        "-n",
+        SYSTEM,
+        "--create-namespace",
+    ]
     words += ["-f", str(values), "--wait", "--timeout", "180s"]
+    words += ["--description", ownership.DESCRIPTION]
     for name, reference in references.items():
         words += ["--set", f"images.{name}={reference}"]
     kube.helm(*words)
@@ -39,7 +46,7 @@ def install(kube: kubectl.Kubectl, references: Mapping[str, str]) -> None:
 
 def add_namespace(kube: kubectl.Kubectl, name: str) -> None:
     """Make a namespace with restricted pod security, and give its jobs the store's credentials."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", **ownership.LABEL}
     kube.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     )
@@ -69,10 +76,18 @@ class Storage:
 @contextlib.contextmanager
 def storage(kube: kubectl.Kubectl) -> Iterator[Storage]:
     """Forward a port to the store for a while."""
+    _reach_directly("127.0.0.1")
     keys = {key: base64.b64decode(value).decode() for key, value in _credentials(kube).items()}
     with kube.forward(SYSTEM, STORE, STORE_PORT) as address:
         environ = {**keys, "MENS_S3_ENDPOINT": f"http://{address}"}
         yield Storage(environ, s3.from_env(environ))
+
+
+def _reach_directly(host: str) -> None:
+    """No proxy of the environment may come between us and an address of this very machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [each for each in os.environ.get(name, "").split(",") if each]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, host]))
 
 
 @dataclasses.dataclass(frozen=True)

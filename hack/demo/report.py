@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hack import cluster
 from hack.demo import questions
 
 
@@ -27,8 +28,8 @@ class Facts:
     """Answers by model, the base first."""
     seconds: Mapping[str, float]
     """Seconds of each stage."""
-    kubeconfig: str
-    """Where the cluster's kubeconfig lies."""
+    cluster: cluster.Cluster
+    """Where it all runs."""
     namespace: str
     """Namespace of the three resources."""
 
@@ -81,11 +82,12 @@ def _lineage(facts: Facts) -> str:
 
 
 def _look_around(facts: Facts) -> str:
-    namespace = facts.namespace
+    namespace, running = facts.namespace, facts.cluster
     return "\n".join(
         [
-            "Look around (the cluster stays until `make demo-down`):",
-            f"  export KUBECONFIG={facts.kubeconfig}",
+            "Look around (all of it stays until `make demo-down`):",
+            f"  export KUBECONFIG={running.kubeconfig}",
+            f"  export PATH=$PATH:{running.kubectl.parent}:{running.helm.parent}",
             "  kubectl get mens -A",
             f"  kubectl -n {namespace} describe menstrainrun describe-python",
             f"  kubectl -n {namespace} port-forward service/describe-python 8000 &",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,15 +40,22 @@ def documentation() -> Iterator[tuple[str, Path]]:
 
 
 def upload(target: store.ObjectStore, folder: refs.Uri, files: list[tuple[str, Path]]) -> int:
-    """Put files below a folder, those that are there with the same size left alone; the count."""
-    there = {str(info.uri): info.size for info in target.list(folder)}
+    """Put files below a folder, those that are there with the same bytes left alone; the count.
+
+    What was put is noted beside the folder: a store does not tell an object's SHA-256.
+    """
+    note = refs.Uri(folder.bucket, f"{folder.key}.uploaded.json")
+    there = {str(info.uri) for info in target.list(folder)}
+    noted = json.loads(target.get_bytes(note)) if target.head(note) else {}
+    digest_of = {name: digests.Digest.of_file(path) for name, path in files}
 
     def put(item: tuple[str, Path]) -> None:
         name, path = item
         uri = folder.join(name)
-        if there.get(str(uri)) != path.stat().st_size:
-            target.put_file(uri, path, digests.Digest.of_file(path))
+        if str(uri) not in there or noted.get(name) != str(digest_of[name]):
+            target.put_file(uri, path, digest_of[name])
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(put, files))
+    target.put_bytes(note, json.dumps({name: str(it) for name, it in digest_of.items()}).encode())
     return len(files)
