@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from mens.api import reasons
 from mens_operator import eventing, storage
 from mens_operator.cluster import cache, errors, kinds, lease, queue
 from mens_operator.manifests import platform
@@ -105,13 +104,11 @@ class Reconciler:
         self.reconciled += 1
         try:
             outcome = await self._plan(raw)
-            await self._act(outcome)
+            await self._act_or_say(key, raw, outcome)
             lost = await self._say(key, raw, outcome)
         except errors.NotLeader:
             raise
         except errors.Refused as error:
-            note = outcomes.Note(warning=True, reason=reasons.FAILED, message=str(error))
-            await self._recorder.tell(raw, note)
             _LOG.error("%s: the API server refuses: %s", key, error)
             raise
         except errors.ClusterError as error:
@@ -149,6 +146,16 @@ class Reconciler:
             if other is not None:
                 named[(kind, name)] = other
         return outcomes.Observed(tuple(self.cache.children(meta["uid"])), named)
+
+    async def _act_or_say(
+        self, key: kinds.Key, raw: kinds.Object, outcome: outcomes.Outcome
+    ) -> None:
+        """Act; what the API server refuses is said in the status before it is tried again."""
+        try:
+            await self._act(outcome)
+        except errors.Refused as error:
+            await self._say(key, raw, planning.refused(raw, str(error), self._now()))
+            raise
 
     async def _act(self, outcome: outcomes.Outcome) -> None:
         for removal in outcome.removals:

@@ -38,8 +38,14 @@ OUT_OF_MEMORY: Final = "OutOfMemory"
 """The process was killed for memory, or the accelerator ran out of it."""
 INTERNAL_ERROR: Final = "InternalError"
 """A defect of Mens: the message says where; please report it."""
+SCRATCH_FULL: Final = "ScratchFull"
+"""The pod wrote more to its scratch volume than `spec.resources.scratch` allows."""
 OUTPUT_MISSING: Final = "OutputMissing"
 """The Job says it is done, but no manifest lies where it should."""
+
+OBJECT_REFUSED: Final = "ObjectRefused"
+"""The API server refuses the object that should exist (quota, policy, an invalid value): its own
+words follow, and it is tried again."""
 
 # -- scheduling --------------------------------------------------------------------------------
 UNSCHEDULABLE: Final = "Unschedulable"

@@ -14,9 +14,9 @@ class Gpu(kube.Model):
 
     count: Annotated[int, pydantic.Field(ge=1, le=64)] = 1
     """How many."""
-    resource_name: Annotated[str, pydantic.Field(min_length=1, max_length=253)] = "nvidia.com/gpu"
+    resource_name: kube.ExtendedResource = "nvidia.com/gpu"
     """Name of the extended resource that the device plugin offers."""
-    product: Annotated[str, pydantic.Field(min_length=1, max_length=63)] | None = None
+    product: kube.LabelValue | None = None
     """Value of the node label `nvidia.com/gpu.product` to ask for; any by default."""
 
 

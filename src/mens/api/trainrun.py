@@ -99,7 +99,7 @@ class MensTrainRunSpec(kube.Model):
     """How the held-out loss is measured."""
     resources: status.Resources = status.Resources(cpu="2", memory="8Gi")
     """What the pod asks for."""
-    queue_name: kube.ObjectName | None = None
+    queue_name: kube.LabelledName | None = None
     """Kueue LocalQueue to go through; the Job is then created suspended and Kueue starts it."""
     retry: status.Retry = status.Retry()
     """How often an attempt that ended in a defect is repeated."""

@@ -30,6 +30,8 @@ _META: Final = (
     "labels",
     "ownerReferences",
 )
+_SPEC: Final = ("suspend", "replicas", "activeDeadlineSeconds")
+"""What plans read of the specs of Jobs and Deployments."""
 _ANNOTATIONS: Final = (PAUSE_ANNOTATION, HASH_ANNOTATION)
 _GRAVES: Final = 10_000
 """How many deleted UIDs are remembered; an answer or event comes late by seconds, not hours."""
@@ -140,7 +142,7 @@ def trim(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
         out["spec"] = obj.get("spec") or {}
     elif kind in (kinds.JOB, kinds.DEPLOYMENT):
         spec = obj.get("spec") or {}
-        out["spec"] = {name: spec[name] for name in ("suspend", "replicas") if name in spec}
+        out["spec"] = {name: spec[name] for name in _SPEC if name in spec}
     elif kind == kinds.POD:
         out["spec"] = {}
     if "status" in obj:

@@ -27,7 +27,7 @@ def plan(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensCorpus."""
-    key = names.key(resource.metadata.uid, resource.spec.model_dump(mode="json", exclude=_BESIDE))
+    key = spec_key(resource)
     course = running.Course(_terms(resource, key, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
     if course.is_over(same_inputs=last is not None and last[0] == key):
@@ -38,6 +38,16 @@ def plan(
     if job is not None:
         return course.follow(job)
     return course.start(key, lambda attempt: _job(resource, attempt, installation))
+
+
+def spec_key(resource: corpus.MensCorpus) -> str:
+    """Return the hash of what the rows depend on.
+
+    Without defaults: a field that a later version adds must not change it, or an upgrade would
+    throw away what runs and build again what is done.
+    """
+    spec = resource.spec.model_dump(mode="json", exclude=_BESIDE, exclude_defaults=True)
+    return names.key(resource.metadata.uid, spec)
 
 
 def _terms(
@@ -52,6 +62,7 @@ def _terms(
         status=resource.status,
         retry_limit=resource.spec.retry.limit,
         ttl_seconds=resource.spec.ttl_seconds_after_finished,
+        deadline_seconds=resource.spec.active_deadline_seconds,
         bucket=installation.bucket,
         output=lambda key: _output(resource, key, installation),
         cleared={

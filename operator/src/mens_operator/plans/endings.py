@@ -1,4 +1,4 @@
-"""Why an attempt ended early, and what that calls for."""
+"""Why an attempt ended early or has not begun, and what that calls for."""
 
 from __future__ import annotations
 
@@ -77,10 +77,27 @@ def verdict(job: observing.Job, pods: Sequence[observing.Pod]) -> Verdict | None
     mine = [pod for pod in pods if pod.job == job.name]
     for pod in reversed(mine):
         if pod.disrupted is not None:
-            return Verdict(Class.PREEMPTED, reasons.PREEMPTED, observing.shortened(pod.disrupted))
+            return Verdict(Class.PREEMPTED, reasons.PREEMPTED, observing.sentence(pod.disrupted))
+        if pod.overflowed is not None:
+            text = f"{observing.sentence(pod.overflowed)} Raise spec.resources.scratch."
+            return Verdict(Class.DEFECT, reasons.SCRATCH_FULL, text)
         if pod.ended is not None and pod.finished:
             return of_container(pod.ended)
     return None
+
+
+def step(reason: str, job: observing.Job, pod: observing.Pod | None, namespace: str) -> str:
+    """Return what a person can do about an attempt that has not begun."""
+    name = pod.name if pod else ""
+    steps = {
+        reasons.UNSCHEDULABLE: "Lower spec.resources or add a node that has them"
+        f" (kubectl describe pod -n {namespace} {name}).",
+        reasons.IMAGE_PULL_FAILED: "Make the image available to the node, or correct the"
+        " operator's image setting.",
+        reasons.POD_NOT_STARTED: f"See kubectl describe pod -n {namespace} {name}.",
+    }
+    waiting = "Waiting for the queue" if job.suspended else "Waiting for a pod to start"
+    return steps.get(reason, f"{waiting} (kubectl describe job -n {namespace} {job.name}).")
 
 
 def lost() -> Verdict:
@@ -96,11 +113,11 @@ def of_container(ended: observing.Ended) -> Verdict:
     kind = kind or Class.DEFECT
     said = ended.termination
     if said is not None:
-        return Verdict(kind, _word(said.reason, kind), observing.shortened(said.message))
+        return Verdict(kind, _word(said.reason, kind), observing.sentence(said.message))
     words = observing.plain(ended.message)
     text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
     text = f"{text}: {words}" if words else text
-    return Verdict(kind, _FALLBACK[kind], text if text.endswith((".", "!", "…")) else f"{text}.")
+    return Verdict(kind, _FALLBACK[kind], observing.sentence(text))
 
 
 _CODES: Final = frozenset(int(code) for code in jobs.ExitCode)

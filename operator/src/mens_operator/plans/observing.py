@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pydantic
 
-from mens.api import jobs, reasons
+from mens.api import jobs, kube, reasons
 from mens_operator.manifests import names
 
 _IMAGE_TROUBLE: Final = frozenset(
@@ -24,6 +24,8 @@ _NOT_STARTED: Final = frozenset(
         "PostStartHookError",
     }
 )
+_DISRUPTIONS: Final = ("Preempting", "NodeShutdown", "Terminated")
+"""Reasons of older kubelets for a pod's end that is nobody's fault."""
 _JOB_NAME: Final = "batch.kubernetes.io/job-name"
 
 
@@ -44,6 +46,8 @@ class Job:
     failed: str | None
     """Reason of the Failed condition."""
     finished_at: datetime | None
+    deadline: int | None
+    """Longest time it was given, in seconds."""
     deleting: bool
     said: str
     """Message of the newest condition, such as Kueue's or the Job controller's."""
@@ -76,12 +80,15 @@ class Pod:
     """A pod of ours."""
 
     name: str
+    created: datetime
     job: str
     phase: str
     ready: bool
     deleting: bool
     disrupted: str | None
     """Message of the eviction or preemption."""
+    overflowed: str | None
+    """Message of the eviction for writing more to its own volume than that may hold."""
     waiting: tuple[str, str] | None
     """One of our reasons and the words of scheduler or kubelet."""
     ended: Ended | None
@@ -117,21 +124,26 @@ class Children:
     service_hash: str | None
 
 
-def children(objects: tuple[Mapping[str, Any], ...], uid: str) -> Children:
-    """Read children; Jobs, Deployments and Services only if the resource controls them."""
+def children(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> Children:
+    """Read children; Jobs, Deployments and Services only if the resource controls them.
+
+    A pod is found by its label, which anybody may write: never in a namespace that is not the
+    resource's own.
+    """
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for obj in objects:
-        by_kind.setdefault(str(obj.get("kind")), []).append(obj)
+        if obj["metadata"].get("namespace") == owner.namespace:
+            by_kind.setdefault(str(obj.get("kind")), []).append(obj)
 
     def owned(kind: str) -> list[Mapping[str, Any]]:
-        return [obj for obj in by_kind.get(kind, ()) if _controller(obj) == uid]
+        return [obj for obj in by_kind.get(kind, ()) if _controller(obj) == owner.uid]
 
     deployments = [_deployment(obj) for obj in owned("Deployment")]
     services = [_hash(obj) for obj in owned("Service")]
     found = tuple(job for obj in owned("Job") if (job := _job(obj)) is not None)
     return Children(
         jobs=tuple(sorted(found, key=lambda job: (job.created, job.attempt, job.name))),
-        pods=tuple(_pod(obj) for obj in by_kind.get("Pod", ())),
+        pods=tuple(sorted(map(_pod, by_kind.get("Pod", ())), key=lambda it: (it.created, it.name))),
         deployment=deployments[0] if deployments else None,
         service_hash=services[0] if services else None,
     )
@@ -171,6 +183,7 @@ def _job(obj: Mapping[str, Any]) -> Job | None:
         complete="Complete" in ends,
         failed=str(failed.get("reason") or "Failed") if failed else None,
         finished_at=moment(status.get("completionTime")) or moment(end.get("lastTransitionTime")),
+        deadline=(obj.get("spec") or {}).get("activeDeadlineSeconds"),
         deleting="deletionTimestamp" in obj["metadata"],
         said=str(said[-1].get("message") or "") if said else "",
     )
@@ -182,17 +195,22 @@ def _pod(obj: Mapping[str, Any]) -> Pod:
     containers = status.get("containerStatuses") or ()
     container = containers[0] if containers else {}
     disruption = conditions.get("DisruptionTarget") or {}
-    evicted = status.get("reason") in ("Evicted", "Preempting", "NodeShutdown", "Terminated")
-    disrupted = None
-    if disruption.get("status") == "True" or evicted:
-        disrupted = str(status.get("message") or disruption.get("message") or "evicted")
+    said = str(status.get("message") or disruption.get("message") or "evicted")
+    # A volume over its limit is no disruption: the kubelet sets no condition for it, and its words
+    # are not about the node.
+    disrupted = disruption.get("status") == "True" or status.get("reason") in _DISRUPTIONS
+    evicted = status.get("reason") == "Evicted" and not disrupted
+    overflowed = evicted and not said.startswith("The node")
+    disrupted = disrupted or (evicted and not overflowed)
     return Pod(
         name=meta["name"],
+        created=moment(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         job=str((meta.get("labels") or {}).get(_JOB_NAME, "")),
         phase=str(status.get("phase") or "Pending"),
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         deleting="deletionTimestamp" in meta,
-        disrupted=disrupted,
+        disrupted=said if disrupted else None,
+        overflowed=said if overflowed else None,
         waiting=_waiting(conditions, container),
         ended=_ended(container),
     )
@@ -258,6 +276,16 @@ def shortened(text: str, limit: int = 1000) -> str:
     """Return one line of a text that others wrote."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def sentence(text: str, limit: int = 1000) -> str:
+    """Return what others wrote as one sentence, so that ours can follow it."""
+    line = shortened(text, limit)
+    if not line:
+        return ""
+    if line.split()[0].isalpha():  # a word, and not a URI or a field's path
+        line = line[0].upper() + line[1:]
+    return line if line.endswith((".", "!", "?", "…", ":")) else f"{line}."
 
 
 def plain(message: str) -> str:

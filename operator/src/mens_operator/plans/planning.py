@@ -11,7 +11,7 @@ import pydantic
 from mens.api import conditions, corpus, kube, reasons, serve, trainrun
 from mens_operator.manifests import names, platform
 from mens_operator.plans import corpus as corpora
-from mens_operator.plans import outcomes, stating
+from mens_operator.plans import observing, outcomes, stating
 from mens_operator.plans import serve as endpoints
 from mens_operator.plans import trainrun as runs
 
@@ -80,11 +80,24 @@ def _paused(raw: Mapping[str, Any], meta: kube.ObjectMeta, now: datetime) -> out
 def _unreadable(
     raw: Mapping[str, Any], meta: kube.ObjectMeta, error: pydantic.ValidationError, now: datetime
 ) -> outcomes.Outcome:
+    status = raw.get("status") or {}
+    if status.get("completionTime") and status.get("observedGeneration") == meta.generation:
+        return outcomes.Outcome()  # Over, as a version that could read it has said.
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     text = f"{where}: {first['msg']}. Correct it, or install an operator that knows the field."
     draft, top = _draft(raw, meta, now)
     draft.set(top, stating.FALSE, reasons.SPEC_INVALID, text)
+    return _only_conditions(raw, meta, draft)
+
+
+def refused(raw: Mapping[str, Any], why: str, now: datetime) -> outcomes.Outcome:
+    """Say what the API server refuses; a run may still succeed, an endpoint is not ready."""
+    meta = kube.ObjectMeta.model_validate(raw["metadata"])
+    draft, top = _draft(raw, meta, now)
+    state = stating.UNKNOWN if top == conditions.SUCCEEDED else stating.FALSE
+    text = f"{observing.sentence(why)} Make it possible or change the spec; it is tried again."
+    draft.set(top, state, reasons.OBJECT_REFUSED, text)
     return _only_conditions(raw, meta, draft)
 
 

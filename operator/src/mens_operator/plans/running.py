@@ -32,7 +32,7 @@ class Course(Generic[terms.StatusT]):
         self.policy = policy
         self.now = now
         self.facts = facts.Facts(observed.answers)
-        self.children = observing.children(observed.children, given.metadata.uid)
+        self.children = observing.children(observed.children, given.metadata)
         self.draft = stating.Draft(
             given.status.conditions,
             given.types,
@@ -53,18 +53,23 @@ class Course(Generic[terms.StatusT]):
     def is_over(self, same_inputs: bool) -> bool:
         """Whether the run has reached an end that still answers to its spec."""
         before = self.terms.status
-        if before.completion_time is None:
+        good = self.draft.was(conditions.SUCCEEDED, stating.TRUE)
+        bad = self.draft.was(conditions.SUCCEEDED, stating.FALSE)
+        # Unknown with a completion time: that end answers to an older spec, and the new one waits.
+        if before.completion_time is None or not (good or bad):
             return False
         same_spec = before.observed_generation == self.terms.metadata.generation
-        good = self.draft.was(conditions.SUCCEEDED, stating.TRUE)
         return same_spec or (good and same_inputs)
 
     def live(self) -> observing.Job | None:
         """Return the Job of the current attempt, running or ended but not recorded."""
-        recorded = self.recorded
+        recorded, current = self.recorded, names.parse_job(self.terms.status.job_name)
         for job in reversed(self.children.jobs):
             old = recorded and job.key == recorded[0] and job.attempt <= recorded[1]
-            if job.spec == self.terms.spec_key and not job.deleting and not old:
+            # Without its own Job (suspended, deleted) an attempt must not fall back to the one
+            # before: that one's end was counted already.
+            older = current and job.key == current[0] and job.attempt < current[1]
+            if job.spec == self.terms.spec_key and not (job.deleting or old or older):
                 return job
         return None
 
@@ -103,6 +108,7 @@ class Course(Generic[terms.StatusT]):
             self.draft.set(type_, state, trouble.reason, trouble.message)
             backoff = self.policy.storage if trouble.storage else self.policy.wrong_input
             pauses.append(backoff.since(self.draft.age(type_, state)))
+        self._withdraw({endings.condition_of(it.trouble.reason, it.type) for it in obstacles})
         first = obstacles[0].trouble
         self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, first.reason, first.message)
         self._idle(first.reason, first.message)
@@ -122,7 +128,10 @@ class Course(Generic[terms.StatusT]):
     ) -> outcomes.Outcome:
         """Create the Job of the next attempt when it is due and the store works."""
         before, recorded = self.terms.status, self.recorded
-        number = recorded[1] + 1 if recorded and recorded[0] == key else 1
+        current = names.parse_job(before.job_name)
+        # An attempt that is not recorded as ended goes on under its own number.
+        number = current[1] if current and current[0] == key else 1
+        number += 1 if recorded and recorded[0] == key else 0
         if number > 1 and before.next_attempt_time is not None:
             left = (before.next_attempt_time - self.now).total_seconds()
             touched = before.observed_generation != self.terms.metadata.generation
@@ -136,7 +145,10 @@ class Course(Generic[terms.StatusT]):
         name = names.job(self.terms.metadata.name, key, number)
         old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
         removals = self._removals(old)
-        if any(not pod.finished and self._shares(pod, key, name) for pod in self.children.pods):
+        going = any(job.name == name and job.deleting for job in self.children.jobs)
+        if going or any(
+            not pod.finished and self._shares(pod, key, name) for pod in self.children.pods
+        ):
             # Two pods on one output folder would fight over checkpoints.
             return outcomes.Outcome(removals=removals, requeue_after=2.0)
         job = build(batch.Attempt(key, self.terms.spec_key, number))
@@ -152,8 +164,11 @@ class Course(Generic[terms.StatusT]):
         if job.failed is not None:
             return self._ended(job)
         pods = [pod for pod in self.children.pods if pod.job == job.name]
-        newest = pods[-1] if pods else None
-        started = job.ready > 0 or any(pod.phase != "Pending" for pod in pods)
+        # An evicted pod stays beside its replacement: the one that may still work is the one.
+        newest = next(
+            (pod for pod in reversed(pods) if not pod.finished), pods[-1] if pods else None
+        )
+        started = job.ready > 0 or (newest is not None and newest.phase != "Pending")
         # A finished Job is for a moment neither active nor Complete: what ran goes on running.
         ran = self.terms.status.job_name == job.name and self.draft.was(
             conditions.RUNNING, stating.TRUE
@@ -161,9 +176,9 @@ class Course(Generic[terms.StatusT]):
         waits = newest is not None and newest.phase == "Pending" and newest.waiting is not None
         if started or (ran and not waits and not job.suspended):
             return self._running(job, newest)
-        age = (self.now - job.created).total_seconds()
-        if age < self.policy.start_grace:
-            return outcomes.Outcome(requeue_after=self.policy.start_grace - age)
+        left = self._left(self.policy.start_grace, job.created)
+        if left > 0:
+            return outcomes.Outcome(requeue_after=left)
         return self._queued(job, newest)
 
     # -- states of a Job -----------------------------------------------------------------------
@@ -198,17 +213,8 @@ class Course(Generic[terms.StatusT]):
     def _queued(self, job: observing.Job, pod: observing.Pod | None) -> outcomes.Outcome:
         reason, words = reasons.QUEUED, job.said
         if pod is not None and pod.waiting is not None:
-            reason, words = pod.waiting
-        where = f"-n {self.terms.metadata.namespace}"
-        steps = {
-            reasons.UNSCHEDULABLE: "Lower spec.resources or add a node that has them"
-            f" (kubectl describe pod {where} {pod.name if pod else ''}).",
-            reasons.IMAGE_PULL_FAILED: "Make the image available to the node, or correct the"
-            " operator's image setting.",
-            reasons.POD_NOT_STARTED: f"See kubectl describe pod {where} {pod.name if pod else ''}.",
-        }
-        waiting = "Waiting for the queue" if job.suspended else "Waiting for a pod to start"
-        step = steps.get(reason, f"{waiting} (kubectl describe job {where} {job.name}).")
+            reason, words = pod.waiting[0], observing.sentence(pod.waiting[1])
+        step = endings.step(reason, job, pod, self.terms.metadata.namespace)
         text = f"{observing.shortened(words)} {step}".strip()
         self.draft.set(conditions.QUEUED, stating.TRUE, reason, text)
         self.draft.set(conditions.RUNNING, stating.FALSE, reason, text)
@@ -273,9 +279,9 @@ class Course(Generic[terms.StatusT]):
     def _ended(self, job: observing.Job) -> outcomes.Outcome:
         verdict = endings.verdict(job, self.children.pods)
         if verdict is None:
-            age = (self.now - (job.finished_at or job.created)).total_seconds()
-            if age < self.policy.verdict_grace:
-                return outcomes.Outcome(requeue_after=self.policy.verdict_grace - age)
+            left = self._left(self.policy.verdict_grace, job.finished_at or job.created)
+            if left > 0:
+                return outcomes.Outcome(requeue_after=left)
             verdict = endings.lost()
         return self._record(job, verdict)
 
@@ -285,13 +291,13 @@ class Course(Generic[terms.StatusT]):
         for type_, (reason, text) in self.terms.cleared.items():
             if type_ != self.terms.inputs_type:
                 self.draft.set(type_, stating.TRUE, reason, text)
-        final = self._final(verdict)
+        final = self._final(job, verdict)
         if final is not None:
             reason, text = final
             self._changes["completion_time"] = job.finished_at or self.now
             self.draft.set(conditions.SUCCEEDED, stating.FALSE, reason, text)
             return self._outcome()
-        ended = job.finished_at or self.now
+        ended = min(job.finished_at or self.now, self.now)
         due = (ended + timedelta(seconds=self._pause(verdict, job))).replace(microsecond=0)
         if due <= self.now:
             due = self.now.replace(microsecond=0) + timedelta(seconds=1)
@@ -305,11 +311,13 @@ class Course(Generic[terms.StatusT]):
         self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, verdict.reason, text)
         return self._outcome(requeue_after=(due - self.now).total_seconds())
 
-    def _final(self, verdict: endings.Verdict) -> tuple[str, str] | None:
+    def _final(self, job: observing.Job, verdict: endings.Verdict) -> tuple[str, str] | None:
         """Return reason and message if no attempt follows; else count this one."""
         limit, counted = self.terms.retry_limit, self._attempts()
         if verdict.kind is endings.Class.DEADLINE:
-            return verdict.reason, verdict.message
+            # The Job had the deadline of its time; if that was raised since, the run goes on.
+            same = job.deadline == self.terms.deadline_seconds
+            return (verdict.reason, verdict.message) if same else None
         if verdict.kind is endings.Class.MEMORY:
             less = self.terms.shrink(self.terms.status)
             if less is not None:
@@ -335,6 +343,18 @@ class Course(Generic[terms.StatusT]):
         return backoffs.get(verdict.kind, self.policy.defect).after(job.attempt)
 
     # -- small things --------------------------------------------------------------------------
+
+    def _left(self, grace: float, since: datetime) -> float:
+        """Return what is left of a grace; none if our clock is behind that of the API server."""
+        age = (self.now - since).total_seconds()
+        return grace - age if age >= 0 else 0.0
+
+    def _withdraw(self, standing: set[str]) -> None:
+        """Take back what stood in the way before and does not now."""
+        text = "What was said before is gone; the next attempt tells."
+        for type_ in {*self.terms.cleared, conditions.LICENSE_CLEARED} - standing:
+            if self.draft.was(type_, stating.FALSE):
+                self.draft.set(type_, stating.UNKNOWN, reasons.PENDING, text)
 
     def _attempts(self) -> int:
         return int(self._changes.get("attempts", self.terms.status.attempts))

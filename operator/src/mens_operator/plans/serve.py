@@ -60,7 +60,7 @@ class _Plan:
         self.installation = installation
         self.policy = policy
         self.facts = facts.Facts(observed.answers)
-        self.children = observing.children(observed.children, resource.metadata.uid)
+        self.children = observing.children(observed.children, resource.metadata)
         self.draft = stating.Draft(
             resource.status.conditions,
             conditions.SERVE,

@@ -27,6 +27,8 @@ class Terms(Generic[StatusT]):
     status: StatusT
     retry_limit: int
     ttl_seconds: int | None
+    deadline_seconds: int | None
+    """Longest time of an attempt, as the spec has it now."""
     bucket: str
     output: Callable[[str], str]
     """Folder of the artifact for a key."""

@@ -35,14 +35,10 @@ def plan(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensTrainRun."""
-    spec_key = names.key(
-        resource.metadata.uid, resource.spec.model_dump(mode="json", exclude=_BESIDE)
-    )
-    course = running.Course(
-        _terms(resource, spec_key, installation), observed, now=now, policy=policy
-    )
+    own = spec_key(resource)
+    course = running.Course(_terms(resource, own, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
-    if course.is_over(same_inputs=last is not None and last[0] == _past_key(resource, spec_key)):
+    if course.is_over(same_inputs=last is not None and last[0] == _past_key(resource, own)):
         return course.over()
     if resource.spec.suspend:
         return course.suspended()
@@ -54,14 +50,20 @@ def plan(
         return course.asking()
     if isinstance(found, tuple):
         return course.blocked(*found)
-    key = names.key(spec_key, str(found.base.digest), str(found.corpus.digest))
+    key = names.key(own, str(found.base.digest), str(found.corpus.digest))
     return course.start(key, lambda attempt: _job(resource, found, attempt, installation))
 
 
-def _past_key(resource: trainrun.MensTrainRun, spec_key: str) -> str:
+def spec_key(resource: trainrun.MensTrainRun) -> str:
+    """Return the hash of what the adapter depends on besides its inputs; as `corpus.spec_key`."""
+    spec = resource.spec.model_dump(mode="json", exclude=_BESIDE, exclude_defaults=True)
+    return names.key(resource.metadata.uid, spec)
+
+
+def _past_key(resource: trainrun.MensTrainRun, own: str) -> str:
     """Return the key that the artifact would have under today's spec: inputs are its own."""
     made_of = {entry.role: entry.digest for entry in resource.status.lineage}
-    return names.key(spec_key, made_of.get("Base", ""), made_of.get("Corpus", ""))
+    return names.key(own, made_of.get("Base", ""), made_of.get("Corpus", ""))
 
 
 def _inputs(
@@ -140,6 +142,7 @@ def _terms(
         status=resource.status,
         retry_limit=resource.spec.retry.limit,
         ttl_seconds=resource.spec.ttl_seconds_after_finished,
+        deadline_seconds=resource.spec.active_deadline_seconds,
         bucket=installation.bucket,
         output=lambda key: _output(resource, key, installation),
         cleared={

@@ -26,6 +26,31 @@ ObjectName: TypeAlias = Annotated[
 ]
 """A DNS subdomain: names of other Kubernetes objects."""
 
+LabelledName: TypeAlias = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+"""A DNS subdomain that is put into a label, whose values have at most 63 characters."""
+
+LabelValue: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+]
+"""The value of a label, as node selectors name it."""
+
+ExtendedResource: TypeAlias = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+"""A resource that a device plugin offers: `domain/name`, as `nvidia.com/gpu`."""
+
 Text: TypeAlias = Annotated[str, Field(max_length=4096)]
 """Free text for people."""
 
