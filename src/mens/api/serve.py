@@ -78,7 +78,8 @@ class AdapterStatus(kube.Model):
     name: kube.Name
     """Its name in the spec."""
     ready: bool
-    """Whether it is verified and part of the running configuration."""
+    """Whether it is verified and part of the running configuration; also while its run or the
+    store is away, since what was verified goes on being served."""
     reason: Annotated[str, pydantic.Field(max_length=128)]
     """Why, one CamelCase word."""
     message: kube.Text = ""
@@ -87,6 +88,8 @@ class AdapterStatus(kube.Model):
     """Folder of its artifact."""
     digest: kube.Digest | None = None
     """SHA-256 of its manifest."""
+    train_run: kube.ObjectName | None = None
+    """MensTrainRun that it came from; its artifact is served on when the run is deleted."""
 
 
 class MensServeStatus(status.Status):

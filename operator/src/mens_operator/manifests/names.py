@@ -83,8 +83,12 @@ def owner(api_version: str, kind: str, resource: str, uid: str) -> list[dict[str
 
 
 def content_hash(obj: Mapping[str, Any]) -> str:
-    """Return the hash that tells whether an object has to be applied again."""
-    return key({name: value for name, value in obj.items() if name != "status"})
+    """Return the hash that tells whether an object has to be applied again.
+
+    Replicas stay out: they are compared by themselves, since they may change alone.
+    """
+    spec = {name: value for name, value in obj.get("spec", {}).items() if name != "replicas"}
+    return key({name: value for name, value in obj.items() if name != "status"} | {"spec": spec})
 
 
 def _label(resource: str) -> str:

@@ -99,6 +99,12 @@ class Pod:
         """Whether nothing of it runs any more."""
         return self.phase in ("Succeeded", "Failed")
 
+    def rivals(self, key: str, job: str) -> bool:
+        """Whether it still works on a key's output beside the Job of that name."""
+        parsed = names.parse_job(self.job)
+        other = parsed is not None and parsed[0] == key and self.job != job
+        return not self.finished and (other or (self.job == job and self.deleting))
+
 
 @dataclass(frozen=True)
 class Deployment:

@@ -146,9 +146,7 @@ class Course(Generic[terms.StatusT]):
         old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
         removals = self._removals(old)
         going = any(job.name == name and job.deleting for job in self.children.jobs)
-        if going or any(
-            not pod.finished and self._shares(pod, key, name) for pod in self.children.pods
-        ):
+        if going or any(pod.rivals(key, name) for pod in self.children.pods):
             # Two pods on one output folder would fight over checkpoints.
             return outcomes.Outcome(removals=removals, requeue_after=2.0)
         job = build(batch.Attempt(key, self.terms.spec_key, number))
@@ -378,12 +376,6 @@ class Course(Generic[terms.StatusT]):
         if conditions.LICENSE_CLEARED not in self.terms.cleared:
             text = "The Job reads each input's licence."
             self.draft.set(conditions.LICENSE_CLEARED, stating.UNKNOWN, reasons.PENDING, text)
-
-    def _shares(self, pod: observing.Pod, key: str, name: str) -> bool:
-        parsed = names.parse_job(pod.job)
-        return (parsed is not None and parsed[0] == key and pod.job != name) or (
-            pod.job == name and pod.deleting
-        )
 
     def _removals(self, jobs: list[observing.Job]) -> tuple[outcomes.Removal, ...]:
         namespace = self.terms.metadata.namespace

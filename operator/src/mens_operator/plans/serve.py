@@ -26,10 +26,15 @@ class _Adapter:
 
     wanted: serve.Adapter
     ref: refs.ArtifactRef | None
+    """Which artifact it is, as far as that is known."""
+    served: bool
+    """Whether that artifact is part of the configuration."""
     trouble: facts.Trouble | None
-    """Why it cannot be served; None for one that can, or that is still being asked about."""
+    """What is wrong; None for one that is right, or that is still being asked about."""
     compliance: manifests.Compliance | None = None
-    """What one owes for serving it; None unless it can be served."""
+    """What one owes for serving it; None unless its manifest could be read."""
+    note: str = ""
+    """What there is to say of one that is right."""
 
 
 def plan(
@@ -79,7 +84,9 @@ class _Plan:
         obstacle = self._judge(base, adapters)
         objects: tuple[Mapping[str, Any], ...] = ()
         if obstacle is None and isinstance(base, facts.Artifact):
-            objects = self._objects(base, adapters)
+            objects = self._objects(base.digest, adapters)
+        else:
+            objects = self._scaled()
         self._ready(obstacle, applied=bool(objects))
         return outcomes.Outcome(
             objects=objects,
@@ -93,16 +100,33 @@ class _Plan:
     def _adapter(
         self, wanted: serve.Adapter, base: facts.Artifact | facts.Trouble | None
     ) -> _Adapter:
-        ref = self._resolve(wanted)
+        last, ref = self._last(wanted), self._resolve(wanted)
+        note = ""
         if isinstance(ref, facts.Trouble):
-            return _Adapter(wanted, None, ref)
+            if last is None or ref.reason != reasons.TRAIN_RUN_NOT_FOUND:
+                return _Adapter(wanted, last, last is not None, ref)
+            ref, note = last, "The run is gone; what it published goes on being served."
         answer = self.facts.output(str(ref.uri), str(ref.digest))
-        if answer is None or isinstance(answer, facts.Trouble):
-            return _Adapter(wanted, ref, answer)
+        if answer is None:
+            return _Adapter(wanted, ref, False, None)
+        if isinstance(answer, facts.Trouble):
+            kept = last if answer.storage else None
+            return _Adapter(wanted, kept or ref, kept is not None, answer)
         trouble = _misfit(wanted, answer, base) if isinstance(base, facts.Artifact) else None
         if trouble is not None:
-            return _Adapter(wanted, ref, trouble)
-        return _Adapter(wanted, ref, None, answer.manifest.compliance)
+            return _Adapter(wanted, ref, False, trouble)
+        return _Adapter(wanted, ref, True, None, answer.manifest.compliance, note)
+
+    def _last(self, wanted: serve.Adapter) -> refs.ArtifactRef | None:
+        """Return what has been verified and served under this name from the same place."""
+        run = wanted.train_run_ref.name if wanted.train_run_ref else None
+        for said in self.resource.status.adapters:
+            if said.name != wanted.name or not said.ready or said.train_run != run:
+                continue
+            given = wanted.artifact
+            if said.uri and said.digest and (given is None or given.digest == said.digest):
+                return _ref(said.uri, said.digest)
+        return None
 
     def _resolve(self, wanted: serve.Adapter) -> refs.ArtifactRef | facts.Trouble:
         """Find out which artifact is meant."""
@@ -142,7 +166,7 @@ class _Plan:
             for adapter in adapters
             if adapter.trouble and not adapter.wanted.optional
         ]
-        self._judge_adapters(adapters, required)
+        self._judge_adapters(adapters, required, known=isinstance(base, facts.Artifact))
         obstacle = base if isinstance(base, facts.Trouble) else None
         if isinstance(base, facts.Artifact):
             obstacle = self._judge_license(base, adapters)
@@ -154,7 +178,7 @@ class _Plan:
                 conditions.STORAGE_READY,
                 stating.TRUE,
                 reasons.STORAGE_READY,
-                "Base model and adapters could be read.",
+                "The store answers.",
             )
             return
         first = broken[0]
@@ -162,8 +186,14 @@ class _Plan:
         age = self.draft.age(conditions.STORAGE_READY, stating.FALSE)
         self.requeue.append(self.policy.storage.since(age))
 
-    def _judge_adapters(self, adapters: list[_Adapter], required: list[facts.Trouble]) -> None:
-        if not required:
+    def _judge_adapters(
+        self, adapters: list[_Adapter], required: list[facts.Trouble], *, known: bool
+    ) -> None:
+        """Judge the adapters; whether they fit is open until the base is known."""
+        if not required and not known:
+            text = "Whether the adapters fit is seen once the base is there."
+            self.draft.set(conditions.ADAPTERS_READY, stating.UNKNOWN, reasons.PENDING, text)
+        elif not required:
             good = sum(adapter.trouble is None for adapter in adapters)
             text = f"{good} of {len(adapters)} adapters are verified and fit the base."
             self.draft.set(conditions.ADAPTERS_READY, stating.TRUE, reasons.ADAPTERS_READY, text)
@@ -185,6 +215,17 @@ class _Plan:
             )
             self.requeue.append(self.policy.wrong_input.first)
             return trouble
+        unclear = [
+            adapter.trouble
+            for adapter in adapters
+            if adapter.trouble
+            and not adapter.wanted.optional
+            and endings.condition_of(adapter.trouble.reason, "") == conditions.LICENSE_CLEARED
+        ]
+        if unclear:
+            said_of_it = (unclear[0].reason, unclear[0].message)
+            self.draft.set(conditions.LICENSE_CLEARED, stating.FALSE, *said_of_it)
+            return None
         served = [adapter.compliance for adapter in adapters if adapter.compliance is not None]
         said = obligations.join([base.manifest.compliance, *served])
         text = (
@@ -202,7 +243,8 @@ class _Plan:
             serving_on = deployment is not None and deployment.ready > 0
             tail = " What ran before goes on serving." if serving_on else ""
             reason, text = obstacle.reason, obstacle.message + tail
-            self.requeue.append(self.policy.wrong_input.longest)
+            age = self.draft.age(conditions.READY, stating.FALSE)
+            self.requeue.append(self.policy.wrong_input.since(age))
         elif applied or deployment is None or not deployment.settled:
             text = "The Deployment was just changed."
         elif wanted == 0:
@@ -222,7 +264,7 @@ class _Plan:
             if pod.waiting is not None and not pod.deleting:
                 reason, words = pod.waiting
                 more = f"kubectl describe pod {where} {pod.name}"
-                return reason, f"{count} {observing.shortened(words)} See {more}"
+                return reason, f"{count} {observing.sentence(words)} See {more}"
             if pod.ended is not None and not pod.ready and not pod.deleting:
                 verdict = endings.of_container(pod.ended)
                 more = f"kubectl logs {where} {pod.name} --previous"
@@ -231,17 +273,33 @@ class _Plan:
 
     # -- objects and status --------------------------------------------------------------------
 
-    def _objects(
-        self, base: facts.Artifact, adapters: list[_Adapter]
-    ) -> tuple[Mapping[str, Any], ...]:
-        """Return what has to be applied: only what is missing or was built from something else."""
+    def _scaled(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what runs with other replicas: for that nothing need be read.
+
+        Only if what runs can be built again from the status to the same template; otherwise more
+        than the replicas has changed, and that has to wait.
+        """
+        is_there, digest = self.children.deployment, self.resource.status.base_digest
+        if is_there is None or digest is None:
+            return ()
+        adapters = [
+            _Adapter(each, last, True, None)
+            for each in self.resource.spec.adapters
+            if (last := self._last(each)) is not None
+        ]
+        deployment = self._deployment(digests.Digest.parse(digest), adapters)
+        same = is_there.applied_hash == serving.hash_of(deployment)
+        changed = is_there.wanted != self.resource.spec.replicas
+        return (deployment,) if same and changed else ()
+
+    def _deployment(self, base: digests.Digest, adapters: list[_Adapter]) -> dict[str, Any]:
         meta, spec = self.resource.metadata, self.resource.spec
         work = jobs.ServeJob(
             # The generation stays out: scaling must not restart pods.
             resource=jobs.Resource(
                 namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=0
             ),
-            base=refs.ArtifactRef(uri=refs.Uri.parse(spec.base_model.uri), digest=base.digest),
+            base=refs.ArtifactRef(uri=refs.Uri.parse(spec.base_model.uri), digest=base),
             base_name=spec.base_name,
             adapters=tuple(
                 jobs.ServedAdapter(
@@ -250,7 +308,7 @@ class _Plan:
                     required=not adapter.wanted.optional,
                 )
                 for adapter in adapters
-                if adapter.ref is not None and adapter.trouble is None
+                if adapter.served and adapter.ref is not None
             ),
             port=serving.PORT,
             threads=pods.threads(spec.resources),
@@ -258,14 +316,20 @@ class _Plan:
             max_queue_length=spec.limits.max_queue_length,
             max_tokens=spec.limits.max_tokens,
         )
-        deployment = serving.deployment(
+        return serving.deployment(
             installation=self.installation,
             metadata=meta,
             work=work,
             resources=spec.resources,
             replicas=spec.replicas,
         )
-        service = serving.service(metadata=meta)
+
+    def _objects(
+        self, base: digests.Digest, adapters: list[_Adapter]
+    ) -> tuple[Mapping[str, Any], ...]:
+        """Return what has to be applied: only what is missing or was built from something else."""
+        deployment = self._deployment(base, adapters)
+        service = serving.service(metadata=self.resource.metadata)
         is_there = self.children.deployment
         out: list[Mapping[str, Any]] = []
         if self.children.service_hash != serving.hash_of(service):
@@ -273,7 +337,7 @@ class _Plan:
         if (
             is_there is None
             or is_there.applied_hash != serving.hash_of(deployment)
-            or is_there.wanted != spec.replicas
+            or is_there.wanted != self.resource.spec.replicas
         ):
             out.append(deployment)
         return tuple(out)
@@ -325,12 +389,13 @@ def _misfit(
 
 
 def _state(adapter: _Adapter) -> serve.AdapterStatus:
-    trouble = adapter.trouble
+    trouble, run = adapter.trouble, adapter.wanted.train_run_ref
     return serve.AdapterStatus(
         name=adapter.wanted.name,
-        ready=trouble is None,
+        ready=adapter.served,
+        train_run=run.name if run else None,
         reason=trouble.reason if trouble else reasons.ADAPTERS_READY,
-        message=trouble.message if trouble else "",
+        message=trouble.message if trouble else adapter.note,
         uri=str(adapter.ref.uri) if adapter.ref else None,
         digest=str(adapter.ref.digest) if adapter.ref else None,
     )
