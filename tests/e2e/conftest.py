@@ -12,9 +12,8 @@ import pytest
 from hack import images
 from hack.demo import kubectl, platform
 from mens.artifacts import s3
+from tests.e2e import resources
 from tests.support import models
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +48,7 @@ def import_tiny(storage: platform.Storage, folder: Path, name: str, *, seed: int
     models.tiny(folder, seed=seed)
     uri = f"s3://mens/models/{name}"
     upstream = platform.Upstream("tiny", f"mens/{name}", "1")
-    platform.import_model(storage, folder, uri, upstream, ROOT / "LICENSE")
+    platform.import_model(storage, folder, uri, upstream, resources.LICENSE)
     return uri
 
 
@@ -70,16 +69,29 @@ def wait_for(kube: kubectl.Kubectl, space: str) -> Wait:
     """Wait until a condition of a resource has a reason; the whole resource."""
 
     def wait(kind: str, name: str, condition: str, reason: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 150
-        found: dict[str, Any] = {}
-        while time.monotonic() < deadline:
-            found = kube.get(space, kind, name) or {}
-            if kubectl.condition_of(found, condition).get("reason") == reason:
-                return found
-            time.sleep(0.5)
-        raise AssertionError(
+        found = awaited(kube, (space, kind, name), condition, reason, 150)
+        assert kubectl.condition_of(found, condition).get("reason") == reason, (
             f"{kind}/{name}: {condition} never got the reason {reason}; "
             f"conditions: {found.get('status', {}).get('conditions')}"
         )
+        return found
 
     return wait
+
+
+def awaited(
+    kube: kubectl.Kubectl,
+    what: tuple[str, str, str],
+    condition: str,
+    reason: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """A resource once a condition of it has a reason, or as it is when the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = kube.get(*what) or {}
+        if kubectl.condition_of(found, condition).get("reason") == reason:
+            return found
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)

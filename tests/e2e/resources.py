@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
+"""A licence text that is known: Apache-2.0."""
 API = "mens.vox-lang.org/v1alpha1"
 
 

@@ -1,71 +1,124 @@
-"""Bad input is named in a condition; a run recovers by itself once the cause is gone."""
+"""Bad input is named in a condition; a resource recovers by itself once the cause is gone."""
 
 from __future__ import annotations
 
-import base64
 import json
-from pathlib import Path
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from hack.demo import kubectl, platform
-from mens.artifacts import refs, s3
-from tests.e2e import resources
-from tests.support import models
+from mens.artifacts import refs
+from tests.e2e import conftest, resources, troubles
 
 pytestmark = pytest.mark.e2e
 
-
-def _message(found: dict[str, Any], condition: str) -> str:
-    return str(kubectl.condition_of(found, condition)["message"])
-
-
-def test_missing_source_recovers(
-    kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any
-) -> None:
-    """A source that does not exist is named; once it is there the corpus succeeds by itself."""
-    folder = f"s3://mens/late/{space}/"
-    kube.apply(resources.corpus(space, folder))
-    found = wait_for("menscorpus", "corpus", "SourcesReady", "SourceNotFound")
-    assert folder.rstrip("/") in _message(found, "SourcesReady")
-    assert "artifact" not in found["status"]
-    for number in range(4):
-        text = resources.functions(3).replace("add_", f"late_{number}_")
-        target.put_bytes(refs.Uri.parse(f"{folder}m{number}.py"), text.encode())
-    wait_for("menscorpus", "corpus", "Succeeded", "Succeeded")
+Seen = dict[type[troubles.Trouble], dict[str, Any]]
+SECONDS = 240
+"""The operator looks at wrong input after 30 s, then after ever longer pauses."""
 
 
-def test_empty_corpus(kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any) -> None:
-    """A source without a single documented function says so and publishes nothing."""
-    target.put_bytes(refs.Uri.parse(f"s3://mens/empty/{space}/empty.py"), b"x = 1\n")
-    kube.apply(resources.corpus(space, f"s3://mens/empty/{space}/"))
-    found = wait_for("menscorpus", "corpus", "Succeeded", "EmptyCorpus")
-    assert "artifact" not in found["status"]
+@pytest.fixture(scope="module")
+def stages(
+    kube: kubectl.Kubectl, storage: platform.Storage, base: str
+) -> Iterator[dict[type[troubles.Trouble], troubles.Stage]]:
+    """A namespace for each trouble, and the trouble in it: all wait at once, to save time."""
+    stamp = int(time.time()) % 10**5
+    made = {}
+    for trouble in troubles.ALL:
+        space = f"t-{trouble.__name__.lower()}-{stamp}"
+        platform.add_namespace(kube, space)
+        made[trouble] = troubles.Stage(kube, storage, base, space)
+        trouble().spoil(made[trouble])
+    yield made
+    for stage in made.values():
+        kube("delete", "namespace", stage.space, "--wait=false")
 
 
-def test_wrong_credentials_recover(
-    kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any
-) -> None:
-    """Refused credentials are named without the secret; correcting them is enough."""
-    secret = kube.get(space, "secret", "mens-s3")
-    assert secret is not None
-    good = secret["data"]
-    bad = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "mens-s3", "namespace": space},
+@pytest.fixture(scope="module")
+def seen(stages: dict[type[troubles.Trouble], troubles.Stage]) -> Seen:
+    """Each resource once it says what is the matter, or as it is when it never does."""
+    return {
+        trouble: _awaited(stage, trouble, trouble.said[0], trouble.said[1])
+        for trouble, stage in stages.items()
     }
-    wrong = base64.b64encode(b"hidden-but-wrong").decode()
-    kube.apply({**bad, "data": {**good, "AWS_SECRET_ACCESS_KEY": wrong}})
-    for number in range(4):
-        text = resources.functions(3).replace("add_", f"cred_{number}_")
-        target.put_bytes(refs.Uri.parse(f"s3://mens/cred/{space}/m{number}.py"), text.encode())
-    kube.apply(resources.corpus(space, f"s3://mens/cred/{space}/"))
-    found = wait_for("menscorpus", "corpus", "StorageReady", "StorageDenied")
-    assert "hidden-but-wrong" not in json.dumps(found)
-    kube.apply({**bad, "data": good})
-    wait_for("menscorpus", "corpus", "Succeeded", "Succeeded")
+
+
+@pytest.fixture(scope="module")
+def mended(stages: dict[type[troubles.Trouble], troubles.Stage], seen: Seen) -> Seen:
+    """Each resource after its cause was taken away, and nothing else."""
+    for trouble, stage in stages.items():
+        trouble().mend(stage)
+    return {
+        trouble: _awaited(stage, trouble, trouble.mended[0], trouble.mended[1])
+        for trouble, stage in stages.items()
+    }
+
+
+def _awaited(
+    stage: troubles.Stage, trouble: type[troubles.Trouble], condition: str, reason: str
+) -> dict[str, Any]:
+    return conftest.awaited(
+        stage.kube, (stage.space, trouble.kind, trouble.name), condition, reason, SECONDS
+    )
+
+
+def _names(trouble: type[troubles.Trouble]) -> str:
+    return trouble.__name__
+
+
+@pytest.mark.parametrize("trouble", troubles.ALL, ids=_names)
+def test_trouble_is_said(
+    trouble: type[troubles.Trouble],
+    stages: dict[type[troubles.Trouble], troubles.Stage],
+    seen: Seen,
+) -> None:
+    """A condition has the reason; its message names the value and the fix; nothing is published."""
+    condition, reason = trouble.said
+    said = kubectl.condition_of(seen[trouble], condition)
+    assert said.get("reason") == reason, seen[trouble].get("status")
+    assert said["status"] != "True"
+    for word in trouble.words:
+        assert word in said["message"]
+    status = seen[trouble]["status"]
+    assert "artifact" not in status
+    assert status.get("readyReplicas", 0) == 0
+    uid = seen[trouble]["metadata"]["uid"]
+    for kind in ("corpora", "runs"):
+        held = stages[trouble].target.list(refs.Uri.parse(f"s3://mens/{kind}/{uid}"))
+        assert not [info for info in held if info.uri.name == "manifest.json"]
+
+
+@pytest.mark.parametrize("trouble", troubles.ALL, ids=_names)
+def test_trouble_is_forgotten(trouble: type[troubles.Trouble], mended: Seen) -> None:
+    """Once the cause is gone, the resource goes on without being touched."""
+    condition, reason = trouble.mended
+    said = kubectl.condition_of(mended[trouble], condition)
+    assert said.get("reason") == reason, mended[trouble].get("status")
+
+
+def test_no_job_for_what_is_known_to_be_wrong(
+    kube: kubectl.Kubectl, stages: dict[type[troubles.Trouble], troubles.Stage], seen: Seen
+) -> None:
+    """Neither an unknown licence nor a pickle costs a pod."""
+    for trouble in (troubles.UnknownLicense, troubles.Pickle):
+        assert kube("-n", stages[trouble].space, "get", "jobs", "-o", "name").strip() == ""
+        assert "jobName" not in seen[trouble]["status"]
+
+
+def test_refused_secret_is_nowhere(
+    kube: kubectl.Kubectl, stages: dict[type[troubles.Trouble], troubles.Stage], seen: Seen
+) -> None:
+    """A wrong secret is in no status, no event and no log of the job."""
+    stage, secret = stages[troubles.WrongCredentials], troubles.WrongCredentials.secret
+    assert secret not in json.dumps(seen[troubles.WrongCredentials])
+    assert secret not in kube("-n", stage.space, "get", "events", "-o", "yaml")
+    job = seen[troubles.WrongCredentials]["status"]["jobName"]
+    logs = kube("-n", stage.space, "logs", f"job/{job}", check=False)
+    assert logs
+    assert secret not in logs
 
 
 def test_store_outage_recovers(kube: kubectl.Kubectl, space: str, wait_for: Any) -> None:
@@ -82,63 +135,9 @@ def test_store_outage_recovers(kube: kubectl.Kubectl, space: str, wait_for: Any)
     wait_for("menscorpus", "corpus", "StorageReady", "StorageReady")
 
 
-def test_unknown_license_stops_before_training(
-    kube: kubectl.Kubectl, storage: platform.Storage, space: str, wait_for: Any, tmp_path: Path
-) -> None:
-    """A base whose licence text nobody reviewed is not trained on."""
-    models.tiny(tmp_path, seed=3)
-    terms = tmp_path / "TERMS"
-    terms.write_text("You may do whatever Bob likes.\n")
-    uri = f"s3://mens/models/unknown-{space}"
-    upstream = platform.Upstream("tiny", "mens/unknown", "1")
-    platform.import_model(storage, tmp_path, uri, upstream, terms, "--allow-unknown")
-    kube.apply(resources.train_run(space, uri))
-    found = wait_for("menstrainrun", "run", "LicenseCleared", "LicenseUnknown")
-    assert kube("-n", space, "get", "jobs", "-o", "name").strip() == ""
-    assert "jobName" not in found["status"]
-
-
-def test_pickle_is_refused(
-    kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any
-) -> None:
-    """A model folder with a pickle file is refused by name, before any byte of it is read."""
-    uri = f"s3://mens/models/pickle-{space}"
-    target.put_bytes(refs.Uri.parse(f"{uri}/config.json"), b"{}")
-    target.put_bytes(refs.Uri.parse(f"{uri}/pytorch_model.bin"), b"\x80\x04.")
-    kube.apply(resources.train_run(space, uri))
-    found = wait_for("menstrainrun", "run", "Validated", "PickleRefused")
-    assert "pytorch_model.bin" in _message(found, "Validated")
-
-
-def test_gpu_that_no_node_has(
-    kube: kubectl.Kubectl, target: s3.S3Store, space: str, wait_for: Any
-) -> None:
-    """A request that nothing can meet is mirrored in the scheduler's words."""
-    for number in range(4):
-        text = resources.functions(3).replace("add_", f"gpu_{number}_")
-        target.put_bytes(refs.Uri.parse(f"s3://mens/gpu/{space}/m{number}.py"), text.encode())
-    manifest = resources.corpus(space, f"s3://mens/gpu/{space}/")
-    manifest["spec"]["resources"]["gpu"] = {"count": 8}
-    kube.apply(manifest)
-    found = wait_for("menscorpus", "corpus", "Running", "Unschedulable")
-    assert "nvidia.com/gpu" in _message(found, "Running")
-
-
 def test_rule_refuses_spec(kube: kubectl.Kubectl, space: str) -> None:
     """The API server refuses a spec that breaks a rule and says which."""
     manifest = resources.corpus(space, "s3://mens/x/")
     manifest["spec"]["sources"][0]["git"] = {"url": "https://git.example/x.git", "revision": "main"}
     with pytest.raises(kubectl.DemoError, match="exactly one of: s3, git"):
         kube.apply(manifest)
-
-
-def test_tampered_manifest_is_noticed(
-    kube: kubectl.Kubectl, target: s3.S3Store, base: str, space: str, wait_for: Any
-) -> None:
-    """An adapter whose manifest has other bytes than its digest says is not served."""
-    uri = f"s3://mens/runs/{space}/tampered"
-    target.put_bytes(refs.Uri.parse(f"{uri}/manifest.json"), b'{"schema":"mens.artifact/v1"}')
-    artifact = {"artifact": {"uri": uri, "digest": "sha256:" + "0" * 64}}
-    kube.apply(resources.serve(space, base, artifact))
-    found = wait_for("mensserve", "serve", "AdaptersReady", "DigestMismatch")
-    assert found["status"]["adapters"][0]["reason"] == "DigestMismatch"

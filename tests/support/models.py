@@ -87,6 +87,25 @@ def tiny(folder: Path, *, seed: int = 0, family: str = "llama", **changes: Any) 
     return folder
 
 
+def adapter(folder: Path, *, seed: int = 0, family: str = "llama", **changes: Any) -> Path:
+    """Write a random LoRA adapter of a model that `tiny` makes, in PEFT's layout."""
+    import peft
+    import torch
+
+    base = build(family, seed=seed, **changes)
+    settings = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    adapted = peft.get_peft_model(base, settings)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted.save_pretrained(folder)
+    # PEFT writes a model card that names the folder of the base.
+    (folder / "README.md").unlink(missing_ok=True)
+    return folder
+
+
 @functools.cache
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, converted once and kept in the cache; tests with it are `model`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ class LicenseUnknownError(errors.StoreError):
     """The licence has to be found, or its being unknown to be accepted on purpose."""
 
     reason = licences.LICENSE_UNKNOWN
+
+
+class OtherArtifactError(errors.StoreError):
+    """Something else lies where one wants to import to, and what was published never changes."""
+
+    reason = "OtherArtifact"
 
 
 def register(commands: Any) -> None:
@@ -104,10 +111,41 @@ def _import(args: argparse.Namespace) -> int:
             paths[held.path] = captured
         progress = output.Progress("import", shown=not args.json)
         target = args.open_store()
+        fresh = publishing.existing(target, uri) is None
         ref = publishing.publish_files(target, uri, paths, manifest, progress=progress)
-    published, _ = manifests.read(target, ref)
+        published, _ = manifests.read(target, ref)
+        if differs := _difference(published, manifest, {} if fresh else paths):
+            raise OtherArtifactError(
+                f"{uri} already holds {published.name!r} with {differs}, and what is published "
+                "never changes: import to a folder of its own, such as one per version; or, if "
+                f"nothing was made from what is there, delete {uri}/manifest.json first"
+            )
     _tell(args, ref, published)
     return 0
+
+
+def _difference(
+    there: manifests.Manifest, wanted: manifests.Manifest, paths: Mapping[str, Path]
+) -> str:
+    """In what an artifact that is there differs from what was to be imported; empty if in nothing.
+
+    Args:
+        there: What lies in the store.
+        wanted: Facts that were to be published.
+        paths: Files that were to be published; none to compare facts only.
+    """
+    if there.upstream != wanted.upstream:
+        return "another --family, --model-id or --revision"
+    # Not the obligations: a later table may word them anew for the same licence.
+    before, now = there.compliance, wanted.compliance
+    if (before.license_expression, before.licenses) != (now.license_expression, now.licenses):
+        return f"the licence {before.license_expression}"
+    if not paths:
+        return ""
+    held = {file.path: file for file in there.files}
+    files = {name: publishing.describe(name, path) for name, path in paths.items()}
+    other = sorted(name for name in {*held, *files} if held.get(name) != files.get(name))
+    return f"other files: {', '.join(other[:3])}" if other else ""
 
 
 def _tell(args: argparse.Namespace, ref: refs.ArtifactRef, manifest: manifests.Manifest) -> None:

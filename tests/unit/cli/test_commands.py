@@ -105,6 +105,45 @@ def test_import_again(
     assert answer(capsys) == first
 
 
+def test_import_over_another_model(
+    mens: Callable[..., int],
+    model: Path,
+    store: memory.MemoryStore,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What lies there already is never taken for what was to be imported; it stays."""
+    assert mens(*import_args(model)) == 0
+    before = store.get_bytes(layout.manifest(refs.Uri.parse(URI)))
+    capsys.readouterr()
+    assert mens(*import_args(model, "--revision", "other")) == 64
+    assert "another --family, --model-id or --revision" in capsys.readouterr().err
+    (model / "tokenizer.json").write_bytes(b'{"new": 1}')
+    (model / "generation_config.json").write_bytes(b"{}")
+    assert mens(*import_args(model)) == 64
+    said = capsys.readouterr().err
+    assert said.startswith("mens: OtherArtifact: ")
+    assert "other files: generation_config.json, tokenizer.json" in said
+    assert store.get_bytes(layout.manifest(refs.Uri.parse(URI))) == before
+
+
+def test_import_after_an_unknown_licence(
+    mens: Callable[..., int],
+    model: Path,
+    store: memory.MemoryStore,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A right licence file is not swallowed by the wrong one of before; the way out is said."""
+    (model.parent / LICENSE).write_text("Our own terms.")
+    assert mens(*import_args(model, "--allow-unknown")) == 0
+    (model.parent / LICENSE).write_text(MIT)
+    assert mens(*import_args(model)) == 64
+    said = capsys.readouterr().err
+    assert "the licence NOASSERTION" in said
+    assert f"delete {URI}/manifest.json" in said
+    store.delete(layout.manifest(refs.Uri.parse(URI)))
+    assert mens(*import_args(model)) == 0
+
+
 def test_import_from_a_cache_of_links(
     mens: Callable[..., int], model: Path, store: memory.MemoryStore
 ) -> None:
