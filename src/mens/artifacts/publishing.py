@@ -1,8 +1,11 @@
 """Publishing a folder: blobs first, the manifest last, so that an artifact is there or is not.
 
 A crash at any point leaves only blobs that nobody refers to; publishing again completes it and
-uploads only what is missing. The first manifest in a folder wins, whoever comes second gets it
-back.
+uploads only what is missing or damaged, also below a manifest that is there. The first manifest in
+a folder wins, whoever comes second gets it back.
+
+Law: when `publish` returns, every blob that the manifest names and whose bytes the folder holds was
+written by this call or read back by it; none is believed for having the right name and size.
 """
 
 from __future__ import annotations
@@ -51,7 +54,6 @@ def publish(
     *,
     threads: int = THREADS,
     progress: Progress | None = None,
-    trust_present: bool = True,
 ) -> refs.ArtifactRef:
     """Publish all files below `folder` as the artifact `folder_uri`.
 
@@ -62,8 +64,6 @@ def publish(
         draft: All facts but the files.
         threads: Uploads at a time.
         progress: Told bytes done and in all.
-        trust_present: Skip a blob that is there with the right size. False uploads every blob
-            again, which repairs one whose bytes were damaged in the store.
 
     Returns:
         Reference to what now lies there: ours, or the manifest that was there first.
@@ -75,7 +75,6 @@ def publish(
         draft,
         threads=threads,
         progress=progress,
-        trust_present=trust_present,
     )
 
 
@@ -87,23 +86,25 @@ def publish_files(
     *,
     threads: int = THREADS,
     progress: Progress | None = None,
-    trust_present: bool = True,
 ) -> refs.ArtifactRef:
     """Publish files from anywhere, by the name that each has in the artifact; see `publish`."""
-    if (present := existing(target, folder_uri)) is not None:
-        return present
     for name in paths:
         checked(name)
-    meter = Meter(sum(path.stat().st_size for path in paths.values()), progress)
+    present = existing(target, folder_uri)
+    files = in_parallel(lambda item: describe(*item), paths.items(), threads)
+    named = files if present is None else manifests.read(target, present)[0].files
+    needed = {file.digest for file in named}
+    # Equal files are one blob: by digest, so that this call does not read back what it wrote.
+    blobs = {file.digest: file for file in files if file.digest in needed}
+    meter = Meter(sum(file.size_bytes for file in blobs.values()), progress)
 
-    def upload(item: tuple[str, Path]) -> manifests.File:
-        name, path = item
-        file = describe(name, path)
-        put_blob(target, folder_uri, path, file, trust_present=trust_present)
+    def secure(file: manifests.File) -> None:
+        put_blob(target, folder_uri, paths[file.path], file)
         meter.add(file.size_bytes)
-        return file
 
-    files = in_parallel(upload, paths.items(), threads)
+    in_parallel(secure, blobs.values(), threads)
+    if present is not None:
+        return present
     return write_manifest(target, folder_uri, draft.with_files(files))
 
 
@@ -126,16 +127,11 @@ def describe(name: str, path: Path) -> manifests.File:
 
 
 def put_blob(
-    target: store.ObjectStore,
-    bucket: refs.Uri,
-    path: Path,
-    file: manifests.File,
-    *,
-    trust_present: bool = True,
+    target: store.ObjectStore, bucket: refs.Uri, path: Path, file: manifests.File
 ) -> None:
     """Upload a file's bytes unless they are there, and look that all of them arrived."""
     uri = layout.blob(bucket, file.digest)
-    if trust_present and (info := target.head(uri)) and info.size == file.size_bytes:
+    if _is_right(target, uri, file):
         return
     target.put_file(uri, path, file.digest)
     info = target.head(uri)
@@ -144,6 +140,21 @@ def put_blob(
             f"{uri} was written with {file.size_bytes} bytes, but the store has "
             f"{'none' if info is None else info.size}: the store loses bytes; check it"
         )
+
+
+def _is_right(source: store.ObjectStore, uri: refs.Uri, file: manifests.File) -> bool:
+    """Whether a blob is there with the right bytes, by reading all of them.
+
+    Cheaper than to write them again: SeaweedFS gave 596 MB/s and took 94 MB/s.
+    """
+    hasher = digests.Hasher()
+    try:
+        for _ in hasher.through(source.open(uri)):
+            if hasher.size > file.size_bytes:
+                return False
+    except (errors.ObjectNotFound, errors.DigestMismatch):  # absent, or replaced while it was read
+        return False
+    return hasher.digest() == file.digest
 
 
 def write_manifest(

@@ -111,18 +111,53 @@ def test_equal_files_are_one_blob(tmp_path: Path) -> None:
     assert (tmp_path / "out/b/c").read_bytes() == b"same"
 
 
-def test_a_damaged_blob_is_repaired_on_demand(tmp_path: Path) -> None:
-    """Bytes damaged in the store keep their size; publishing without trust replaces them."""
+def blob_of(data: bytes) -> refs.Uri:
+    return layout.blob(WHERE, digests.Digest.of_bytes(data))
+
+
+def test_no_artifact_rests_on_bytes_that_were_damaged_before(tmp_path: Path) -> None:
+    """A blob that is there with the right size and the wrong bytes is replaced, not believed."""
     store = memory.MemoryStore(["mens"])
-    folder = some.folder(tmp_path, {"a": b"good"})
-    blob = layout.blob(WHERE, digests.Digest.of_bytes(b"good"))
-    store.put_bytes(blob, b"evil")
-    ref = publishing.publish(store, WHERE, folder, some.draft())
-    with pytest.raises(errors.DigestMismatch):
-        reading.verify(store, ref)
-    store.delete(layout.manifest(WHERE))
-    assert publishing.publish(store, WHERE, folder, some.draft(), trust_present=False) == ref
+    store.put_bytes(blob_of(b"good"), b"evil")
+    ref = publishing.publish(store, WHERE, some.folder(tmp_path, {"a": b"good"}), some.draft())
     reading.verify(store, ref)
+
+
+@pytest.mark.parametrize("damage", [b"evil", b"goo", b"good and more", None])
+def test_publishing_again_repairs(tmp_path: Path, damage: bytes | None) -> None:
+    """What was lost or damaged below a manifest is there again after publishing it again."""
+    store = memory.MemoryStore(["mens"])
+    folder = some.folder(tmp_path, {"a": b"good", "b": b"fine"})
+    ref = publishing.publish(store, WHERE, folder, some.draft())
+    store.delete(blob_of(b"good"))
+    if damage is not None:
+        store.put_bytes(blob_of(b"good"), damage)
+    with pytest.raises((errors.DigestMismatch, errors.ObjectNotFound)):
+        reading.verify(store, ref)
+    assert publishing.publish(store, WHERE, folder, some.draft()) == ref
+    reading.verify(store, ref)
+
+
+def test_publishing_again_writes_nothing_that_is_right(tmp_path: Path) -> None:
+    """Repeating costs reading, not writing; so does a second artifact of the same bytes."""
+    store = lying.CrashingStore()
+    folder = some.folder(tmp_path, {"a": b"good", "b": b"fine"})
+    publishing.publish(store, WHERE, folder, some.draft())
+    before = store.writes
+    publishing.publish(store, WHERE, folder, some.draft())
+    assert store.writes == before
+    publishing.publish(store, refs.Uri("mens", "runs/uid/other"), folder, some.draft())
+    assert store.writes == before + 1, "its manifest"
+
+
+def test_what_differs_is_not_uploaded(tmp_path: Path) -> None:
+    """Publishing something else to a folder that is taken adds none of its bytes to the bucket."""
+    store = memory.MemoryStore(["mens"])
+    first = some.folder(tmp_path / "1", {"a": b"1", "same": b"s"})
+    publishing.publish(store, WHERE, first, some.draft())
+    second = some.folder(tmp_path / "2", {"a": b"2", "same": b"s"})
+    publishing.publish(store, WHERE, second, some.draft())
+    assert store.head(blob_of(b"2")) is None
 
 
 @pytest.mark.parametrize(
