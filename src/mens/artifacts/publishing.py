@@ -126,9 +126,7 @@ def describe(name: str, path: Path) -> manifests.File:
     return manifests.File(path=name, digest=hasher.digest(), size_bytes=hasher.size)
 
 
-def put_blob(
-    target: store.ObjectStore, bucket: refs.Uri, path: Path, file: manifests.File
-) -> None:
+def put_blob(target: store.ObjectStore, bucket: refs.Uri, path: Path, file: manifests.File) -> None:
     """Upload a file's bytes unless they are there, and look that all of them arrived."""
     uri = layout.blob(bucket, file.digest)
     if _is_right(target, uri, file):

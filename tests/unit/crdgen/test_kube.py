@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pydantic
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mens.api import kube
+from mens.artifacts import refs
 from mens.crdgen import definitions
 from tests.support import probing, specs
 
@@ -42,6 +45,10 @@ def test_minimal_spec_is_filled_in() -> None:
         ({"fixed_optional": "x"}, "Extra inputs"),
         ({"uri": "s3://ab"}, "at least 8"),
         ({"uri": "s3://abc//x"}, "pattern"),
+        ({"uri": "s3://abc/a/../b"}, "No part of the key may be '.' or '..'"),
+        ({"uri": "s3://abc/."}, "No part of the key may be '.' or '..'"),
+        ({"uri": "s3://a..b/x"}, "nor may the bucket's name hold '..'"),
+        ({"uri": "s3://abc/x/" + "y" * 256}, "more than 255 characters"),
         ({"digest": "sha256:" + "A" * 64}, "pattern"),
     ],
 )
@@ -77,7 +84,30 @@ def test_wire_round_trip(data: st.DataObject) -> None:
         assume(False)
     # Empty lists are left out on the wire, so a rule that counts fields may see one less.
     assume(spec.items or spec.color)
+    assume("[]" not in json.dumps(spec.free))
     assert kube.parse(probing.ProbeSpec, spec.wire()) == spec
+
+
+URIS = st.builds(
+    lambda bucket, parts: "/".join([f"s3://{bucket}", *parts]),
+    st.from_regex("[ab][ab.-]{1,3}[ab]", fullmatch=True),
+    st.lists(
+        st.text("a.B", min_size=1, max_size=4) | st.sampled_from(["x" * 255, "x" * 256]), max_size=4
+    ),
+)
+
+
+@settings(max_examples=500)
+@given(URIS)
+@example("s3://abc/..a/.b/c./...")
+@example("s3://abc/" + "x" * 255 + "/")
+def test_what_the_api_takes_for_a_uri_the_store_can_read(text: str) -> None:
+    """Whatever S3Uri accepts is a `refs.Uri`: a plan never meets an address that it must refuse."""
+    try:
+        pydantic.TypeAdapter(kube.S3Uri).validate_python(text)
+    except ValueError:
+        assume(False)
+    refs.Uri.parse(text)
 
 
 def test_lenient_reading_survives_a_newer_definition() -> None:

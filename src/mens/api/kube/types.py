@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
-from mens.api.kube.marking import fail, list_map
-from mens.api.kube.models import Model
+from mens.api.kube.marking import fail, list_map, rules
+from mens.api.kube.models import Model, Rule
 
 Name: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -62,12 +63,25 @@ Digest: TypeAlias = Annotated[
 ]
 """A SHA-256 in the form `sha256:<64 hex digits>`."""
 
+_NO_ADDRESS = "^s3://[^/]*[.][.]|/[.][.]?(/|$)|[^/]{256}"
+"""What S3Uri's pattern cannot exclude without lookahead, and `mens.artifacts.names` refuses."""
+
 S3Uri: TypeAlias = Annotated[
     str,
     Field(
         min_length=8,
         max_length=1024,
         pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=+@,:~-]+)*/?$",
+    ),
+    rules(
+        Rule(
+            cel=f"!self.matches('{_NO_ADDRESS}')",
+            message=(
+                "No part of the key may be '.' or '..' or have more than 255 characters, "
+                "nor may the bucket's name hold '..'."
+            ),
+            holds=lambda uri: not re.search(_NO_ADDRESS, uri),
+        )
     ),
 ]
 """An object, a folder or a bucket: `s3://bucket/key`; bucket names have at least 3 characters."""
