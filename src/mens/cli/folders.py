@@ -12,15 +12,19 @@ from pydantic import JsonValue
 
 from mens.artifacts import names, publishing
 from mens.cli import output
-from mens.provenance import licences
 
 HEADER_LIMIT: Final = 100 * 1024 * 1024
 """Bytes of a safetensors header that the format's own reader accepts at most."""
 INDEX: Final = "model.safetensors.index.json"
 """Names the shards of a model that has several."""
 
-_FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
-_LICENSE_LINE: Final = re.compile(r"^license:\s*[\"']?([A-Za-z0-9.+-]+)[\"']?\s*$", re.MULTILINE)
+_FRONT_MATTER: Final = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_LICENSE: Final = re.compile(
+    r"""^["']?license["']?[ \t]*:(?P<value>.*(?:\n(?:[ \t#-].*)?)*)""", re.MULTILINE
+)
+"""The value with all lines that belong to it: indented ones, list items, comments, empty ones."""
+_SILENT: Final = frozenset({"other", "unknown", "null", "~"})
+"""Values that declare nothing: then the licence's text alone decides."""
 
 
 def model_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -61,15 +65,31 @@ def details(folder: Path) -> dict[str, JsonValue]:
 
 
 def declared_license(folder: Path) -> str | None:
-    """The id in README.md's front matter, if the table knows it; `other` says nothing."""
+    """What README.md's front matter declares, as it stands there; None where it says nothing.
+
+    An id that no table knows is a declaration too: dropping it would let the text speak alone.
+    Several count together, since the card does not say which of them holds for what.
+    """
     readme = folder / "README.md"
     if not readme.is_file():
         return None
-    text = readme.read_text("utf-8", errors="replace")
-    front = _FRONT_MATTER.match(text)
-    found = _LICENSE_LINE.search(front[1]) if front else None
-    row = licences.builtin().by_id(found[1]) if found else None
-    return row.id if row else None
+    front = _FRONT_MATTER.match(readme.read_text("utf-8-sig", errors="replace"))
+    found = _LICENSE.search(front[1]) if front else None
+    items = list(_items(found["value"])) if found else []
+    if all(item.casefold() in _SILENT for item in items):
+        return None
+    if len(items) == 1:
+        return items[0]
+    return " AND ".join(f"({item})" if " " in item else item for item in items)
+
+
+def _items(value: str) -> Iterator[str]:
+    """Scalars of a YAML scalar or list, in the block or the inline form."""
+    for line in value.splitlines():
+        bare = re.sub(r"(^|\s)#.*", "", line).strip().removeprefix("- ")
+        for item in bare.strip("[] ").split(","):
+            if scalar := item.strip(" \t\"'"):
+                yield scalar
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:

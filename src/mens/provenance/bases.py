@@ -91,6 +91,7 @@ def _unknown(name: str, why: str) -> Judgement:
     return Judgement(
         False,
         licences.LICENSE_UNKNOWN,
-        f"{name} has no known licence: {why}. Import it again with its original licence file "
-        "(mens model import --license-file), or have the text reviewed and added to the table",
+        f"{name} has no known licence: {why}. Import the model with its original licence file "
+        "(mens model import --license-file) to a folder of its own, since what is published never "
+        "changes; or have the text reviewed and added to the table",
     )

@@ -201,6 +201,7 @@ def test_an_unknown_base() -> None:
     found = bases.judge(model("Some licence of our own."))
     assert (found.ok, found.reason) == (False, "LicenseUnknown")
     assert "mens model import --license-file" in found.message
+    assert "to a folder of its own" in found.message
 
 
 def test_a_class_that_is_not_allowed() -> None:
