@@ -109,6 +109,14 @@ def test_the_same_licence(text: str) -> None:
         MIT.replace("Ada Lovelace", "Ada Lovelace. Non-commercial use only"),
         MIT.replace("Ada Lovelace", "Ada. Do not distribute"),
         MIT.replace("Ada Lovelace", "Ada. You must display our name"),
+        MIT.replace("Ada Lovelace", "某公司，禁止商业使用"),
+        MIT.replace("Ada Lovelace", "Foo GmbH, kommerzielle Nutzung verboten"),
+        MIT.replace("Ada Lovelace", "FOO GMBH, KOMMERZIELLE NUTZUNG VERBOTEN"),
+        MIT.replace("Ada Lovelace", "Foo. Research purposes, no military applications"),
+        MIT.replace("Ada Lovelace", "Foo. Academia Only. All rights reserved."),
+        MIT.replace("Ada Lovelace", "Foo. All rights reserved. Nur Forschung"),
+        MIT.replace("Ada Lovelace", "Foo (interdit aux entreprises)"),
+        MIT.replace("Ada Lovelace", "Foo, Copyright 2021 Bar, recherche seulement"),
         MIT.replace("sublicense, and/or sell", "sublicense"),
         MIT.replace("NONINFRINGEMENT", "INFRINGEMENT"),
         MIT[:-40],
@@ -119,6 +127,49 @@ def test_the_same_licence(text: str) -> None:
 def test_another_licence(text: str) -> None:
     """One changed word is another licence, also where it hides in the copyright line."""
     assert licences.identify(text) is None
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "Facebook, Inc. and its affiliates. All Rights Reserved",
+        "2018- The Hugging Face team. All rights reserved.",
+        "2022-23 THL A29 Limited, a Tencent company.",
+        "2017-2021 Ingy döt Net",
+        "2017-NOW  wzshiming <wzshiming@foxmail.com>",
+        "2010-202x The platformdirs developers",
+        "2008-present The pip developers (see AUTHORS.txt file)",
+        "2017-present, [Encode OSS Ltd](https://www.encode.io/).",
+        "2017 - 2026 NVIDIA CORPORATION & AFFILIATES. All rights reserved.",
+        "2011-2013, 'pq' Contributors. Portions Copyright (c) 2011 Blake Mizerany",
+        "2013, Georg Reinke (<guelfey at gmail dot com>), Google",
+        "2022-    , Advanced Micro Devices, Inc. (Anthony Chang, Chunyu Lai, Illia Silin)",
+        "2018 Bundesamt für Sicherheit in der Informationstechnik",
+        "2024 deepset GmbH",
+        "2023 01.AI",
+    ],
+)
+def test_real_holders(holder: str) -> None:
+    """Copyright lines as real licence files have them are not part of a licence's identity."""
+    assert id_of(MIT.replace("2020 Ada Lovelace", holder)) == "MIT"
+
+
+INSTALLED = sorted(Path(sysconfig.get_path("purelib")).glob("*.dist-info/licenses/LICENSE*"))
+
+
+def test_licence_files_of_installed_packages() -> None:
+    """The licence files beside this test's libraries are recognised, whoever their holders are."""
+    expected = {
+        "boto3": "Apache-2.0", "botocore": "Apache-2.0", "pydantic": "MIT",
+        "pytest": "MIT", "pyyaml": "MIT", "rfc8785": "Apache-2.0", "urllib3": "MIT",
+    }  # fmt: skip
+    found = {
+        package: id_of(path.read_bytes())
+        for path in INSTALLED
+        if (package := path.parents[1].name.partition("-")[0].lower()) in expected
+    }
+    assert found == {name: expected[name] for name in found}
+    assert found
 
 
 WORDS = MIT.split()
@@ -133,6 +184,7 @@ def test_one_more_word(at: int, word: str) -> None:
 def test_notices() -> None:
     """The lines that name holders are found, for the NOTICE."""
     assert texts.notices(MIT) == ("Copyright (c) 2020 Ada Lovelace",)
+    assert texts.notices("  © 2020 Ada\nCopyright © 2020 Ada\n") == ("Copyright © 2020 Ada",)
 
 
 def test_latin_1() -> None:
