@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from mens.artifacts import digests, errors, manifests
 from mens.provenance import texts
 
 FILE_NAME = "NOTICE"
 """Name of the notice in the artifact's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A NOTICE file of something that an artifact is made from."""
+
+    path: str
+    """Its path there."""
+    owner: str
+    """Name of what it was found in."""
+    data: bytes
+    """Its bytes."""
+
+
+def is_notice_file(path: str) -> bool:
+    """Whether a path names a NOTICE file, whose text travels with the work (Apache-2.0 4(d))."""
+    return PurePosixPath(path).name.lower() in {"notice", "notice.txt", "notice.md"}
 
 
 def assemble(
@@ -19,6 +37,7 @@ def assemble(
     *,
     inputs: Iterable[manifests.Input] = (),
     upstream: manifests.Upstream | None = None,
+    quoted: Iterable[Quoted] = (),
 ) -> dict[str, bytes]:
     """All files that must be in an artifact's folder for its licences' sake, by path.
 
@@ -28,6 +47,7 @@ def assemble(
         captured: Licence texts by the digest of their bytes; all of `compliance.licenses`.
         inputs: What it was made from, to be named.
         upstream: Where its base comes from, to be named.
+        quoted: NOTICE files of what it was made from, to be carried on as they are.
 
     Returns:
         `NOTICE` and every `LICENSES/…` file. The same arguments give the same bytes.
@@ -55,8 +75,15 @@ def assemble(
             f"- {each.text} [{each.source.license} {each.source.clause}; {each.condition}]"
             for each in compliance.obligations
         ]
-    files[FILE_NAME] = ("\n".join(lines) + "\n").encode()
+    own = ("\n".join(lines) + "\n").encode()
+    files[FILE_NAME] = own + b"".join(map(_section, quoted))
     return files
+
+
+def _section(quoted: Quoted) -> bytes:
+    """A NOTICE file as it was found, under a line that says whose it is."""
+    heading = f"\n--- {quoted.path} of {quoted.owner}\n".encode()
+    return heading + quoted.data.rstrip() + b"\n"
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:

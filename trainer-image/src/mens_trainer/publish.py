@@ -54,6 +54,20 @@ def captured_licenses(
     return found
 
 
+def captured_notices(
+    objects: store.ObjectStore, parents: Sequence[Parent]
+) -> tuple[notice.Quoted, ...]:
+    """The NOTICE files of all parents, verified."""
+    return tuple(
+        notice.Quoted(
+            file.path, parent.manifest.name, reading.read_file(objects, parent.ref.uri, file)
+        )
+        for parent in parents
+        for file in parent.manifest.files
+        if notice.is_notice_file(file.path)
+    )
+
+
 def draft(
     name: str,
     parents: Sequence[Parent],
@@ -91,7 +105,10 @@ def draft(
 
 
 def complete(
-    folder: Path, manifest: manifests.Manifest, captured: dict[digests.Digest, bytes]
+    folder: Path,
+    manifest: manifests.Manifest,
+    captured: dict[digests.Digest, bytes],
+    notices: Sequence[notice.Quoted],
 ) -> None:
     """Put card, licences and notice into the folder, and correct what PEFT wrote.
 
@@ -103,6 +120,7 @@ def complete(
         captured,
         inputs=manifest.inputs,
         upstream=manifest.upstream,
+        quoted=notices,
     )
     notice.write(folder, files)
     config_file = folder / "adapter_config.json"

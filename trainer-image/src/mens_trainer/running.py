@@ -98,6 +98,7 @@ def _train(
     tell(jobs.Progress(stage="Fetching"))
     parents = _parents(objects, job)
     captured = publish.captured_licenses(objects, parents)
+    notices = publish.captured_notices(objects, parents)
     for parent in parents:
         _must_be_cleared(parent, captured)
     plan = recipe.Recipe.from_spec(job.spec)
@@ -121,7 +122,7 @@ def _train(
     tell(jobs.Progress(stage="Publishing"))
     producer = manifests.Producer(image=image, versions=training.versions())
     manifest = publish.draft(job.resource.name, parents, plan, outcome, producer)
-    publish.complete(adapter, manifest, captured)
+    publish.complete(adapter, manifest, captured, notices)
     ref = publishing.publish(objects, refs.Uri.parse(job.output), adapter, manifest)
     return ref, (
         f"held-out loss {outcome.before:.4f} → {outcome.after:.4f} in {outcome.counters.step} steps"

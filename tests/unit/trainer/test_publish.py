@@ -1,0 +1,73 @@
+"""What travels from an adapter's parents into its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mens.artifacts import errors, manifests, memory, publishing, reading, refs
+from mens.provenance import licences, notice, obligations
+from mens_trainer import publish
+from tests.support import lying
+from tests.support import manifests as some
+
+BUCKET = refs.Uri("mens")
+OWN = b"Acme Base Model\nCopyright 2025 Acme. This product includes data by Example GmbH.\n\n"
+
+
+def parent(
+    store: memory.MemoryStore, role: manifests.Role, at: Path, files: dict[str, bytes]
+) -> publish.Parent:
+    text = some.APACHE.read_bytes()
+    found = licences.conclude("Apache-2.0", licences.identify(text))
+    folder = some.folder(at / role, files | {"LICENSES/Apache-2.0.txt": text})
+    draft = some.draft(f"acme/{role.lower()}", compliance=obligations.of(found, [text]))
+    ref = publishing.publish(store, BUCKET / role.lower(), folder, draft)
+    return publish.Parent(role, ref, manifests.read(store, ref)[0])
+
+
+def test_notices_of_the_parents_travel(tmp_path: Path) -> None:
+    """Every NOTICE of base and corpus stands in the adapter's, word by word (Apache-2.0 4(d))."""
+    store = memory.MemoryStore(["mens"])
+    base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE.txt": OWN, "config.json": b"{}"})
+    corpus = parent(store, manifests.Role.CORPUS, tmp_path, {"NOTICE": b"of rows\xff"})
+    manifest = some.draft(
+        "adapter",
+        kind=manifests.Kind.ADAPTER,
+        inputs=(base.to_input(), corpus.to_input()),
+        compliance=obligations.join([base.manifest.compliance, corpus.manifest.compliance]),
+        details={
+            "method": "Lora", "rank": 1, "alpha": 1, "steps": 1, "supervisedTokens": 1,
+            "heldOutLoss": {"before": 2.0, "after": 1.0}, "preflightDigest": "sha256:0",
+        },
+    )  # fmt: skip
+    adapter = some.folder(tmp_path / "adapter", {"adapter_config.json": json.dumps({}).encode()})
+    parents = [base, corpus]
+    texts = publish.captured_licenses(store, parents)
+    publish.complete(adapter, manifest, texts, publish.captured_notices(store, parents))
+    said = (adapter / notice.FILE_NAME).read_bytes()
+    assert b"\n--- NOTICE.txt of acme/base\n" + OWN.rstrip() + b"\n" in said
+    assert said.endswith(b"\n--- NOTICE of acme/corpus\nof rows\xff\n")
+    assert said.startswith(b"adapter\n=======\n")
+
+
+def test_a_damaged_notice_is_refused(tmp_path: Path) -> None:
+    """A notice is verified before it is quoted."""
+    store = lying.LyingStore(lying.flip)
+    store.armed = False
+    base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE": OWN})
+    store.armed = True
+    with pytest.raises(errors.DigestMismatch):
+        publish.captured_notices(store, [base])
+
+
+def test_without_notices_nothing_is_added(tmp_path: Path) -> None:
+    """A base without a NOTICE leaves the adapter's as it was."""
+    store = memory.MemoryStore(["mens"])
+    base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE_of_rates.csv": b"1"})
+    assert publish.captured_notices(store, [base]) == ()
+    files = notice.assemble("x", some.compliance(), {})
+    assert b"---" not in files[notice.FILE_NAME]
+    assert reading.verify(store, base.ref) == base.manifest
