@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import ssl
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -141,7 +143,7 @@ class S3Store:
             except _TRANSPORT as e:
                 broken += 1
                 if broken >= self._settings.attempts:
-                    raise self._unreachable(uri) from e
+                    raise self._unreachable(uri, e) from e
             else:
                 return
             finally:
@@ -261,7 +263,7 @@ class S3Store:
                 "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a web identity"
             ) from e
         except _TRANSPORT as e:
-            raise self._unreachable(uri) from e
+            raise self._unreachable(uri, e) from e
 
     def _refusal(self, uri: refs.Uri, e: botocore.exceptions.ClientError) -> Exception:
         code = str(e.response.get("Error", {}).get("Code", "")) or "no code"
@@ -282,11 +284,55 @@ class S3Store:
             "it is tried again"
         )
 
-    def _unreachable(self, uri: refs.Uri) -> errors.StoreUnreachable:
+    def _unreachable(
+        self, uri: refs.Uri, error: Exception | None = None
+    ) -> errors.StoreUnreachable:
+        cause = _cause(error, self._settings)
         return errors.StoreUnreachable(
-            f"{self._where} does not answer for {uri}; check the endpoint, the network policy and "
-            "whether the server runs; it is tried again"
+            f"{self._where} does not answer for {uri}: {cause}; it is tried again"
         )
+
+
+def _cause(error: BaseException | None, settings: Settings) -> str:
+    """What kept a connection from being made or kept, and what to do about it.
+
+    The innermost error that is known decides; botocore's own names are vaguer.
+    """
+    known = (_known_cause(each, settings) for each in reversed(list(_chain(error))))
+    default = "the connection broke; check the endpoint, the network policy and the server"
+    return next(filter(None, known), default)
+
+
+def _known_cause(error: BaseException, settings: Settings) -> str:
+    cause = ""
+    match error:
+        case socket.gaierror():
+            cause = "its host name is unknown; correct the endpoint, or check the DNS"
+        case ConnectionRefusedError():
+            cause = "the connection is refused; start the server, or correct the port"
+        case TimeoutError():
+            cause = "no answer came in time; check the network policy and the server's load"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+            cause = "it speaks no TLS; write http:// in the endpoint, or correct the port"
+        case ssl.SSLCertVerificationError(verify_message=found):
+            cause = (
+                f"its certificate is not trusted ({found}); put that of its authority into the "
+                "file that MENS_S3_CA_BUNDLE names (chart value s3.caConfigMap)"
+            )
+        case ValueError():  # urllib3 compares names itself, and its error is no SSLError
+            cause = f"its certificate is for another host ({error}); correct the endpoint"
+        case botocore.exceptions.SSLError() if settings.ca_bundle:
+            cause = (
+                f"TLS fails; check that {settings.ca_bundle} (MENS_S3_CA_BUNDLE, chart value "
+                "s3.caConfigMap) is there and holds the certificate of its authority"
+            )
+    return cause
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class _ConditionError(Exception):

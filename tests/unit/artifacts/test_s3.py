@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +120,98 @@ def test_a_server_that_hangs() -> None:
                 store.head(URI)
         finally:
             release.set()
+
+
+def said_of(endpoint: str, **settings: Any) -> str:
+    """What a client says that cannot speak with an endpoint; always worth another try."""
+    given = {"access_key_id": "key", "secret_access_key": "top-secret", "attempts": 1}
+    store = s3.S3Store(s3.Settings(endpoint=endpoint, **(given | settings)))
+    with pytest.raises(errors.StoreUnreachable) as caught:
+        store.get_bytes(URI)
+    assert str(caught.value).startswith(endpoint)
+    assert "s3://mens/object" in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """An HTTPS endpoint and its certificate, which nobody signed and which names localhost."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    files = ["-nodes", "-days", "2", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *files, *subject], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    running.socket = context.wrap_socket(running.socket, server_side=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{running.server_port}", certificate
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def test_a_certificate_that_is_not_trusted(tls: tuple[str, Path]) -> None:
+    """A certificate nobody trusts is named as the cause, with the setting that helps."""
+    said = said_of(tls[0])
+    assert "its certificate is not trusted (self-signed certificate)" in said
+    assert "MENS_S3_CA_BUNDLE" in said
+    assert "s3.caConfigMap" in said
+
+
+def test_a_certificate_of_another_host(tls: tuple[str, Path]) -> None:
+    """A trusted certificate of another name is the endpoint's trouble, not the authority's."""
+    endpoint, certificate = tls
+    assert "its certificate is for another host" in said_of(endpoint, ca_bundle=str(certificate))
+
+
+@pytest.mark.parametrize("content", [None, "nonsense"])
+def test_a_bundle_that_cannot_be_read(
+    tls: tuple[str, Path], tmp_path: Path, content: str | None
+) -> None:
+    """A bundle that is missing or holds no certificate is named, with its path."""
+    bundle = tmp_path / "ca.crt"
+    if content is not None:
+        bundle.write_text(content)
+    said = said_of(tls[0], ca_bundle=str(bundle))
+    assert f"check that {bundle} (MENS_S3_CA_BUNDLE" in said
+
+
+def test_an_endpoint_without_tls() -> None:
+    """An https endpoint whose server speaks plain HTTP says so."""
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def answer() -> None:
+            connection, _ = plain.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        said = said_of(f"https://127.0.0.1:{plain.getsockname()[1]}")
+        thread.join()
+    assert "it speaks no TLS" in said
+
+
+def test_a_host_that_is_unknown() -> None:
+    """A host name that DNS does not know is named as the cause."""
+    assert "its host name is unknown" in said_of("http://no-such-host.invalid:8333")
+
+
+def test_nobody_listens() -> None:
+    """A refused connection is told from a missing answer."""
+    assert "the connection is refused" in said_of("http://127.0.0.1:1")
+
+
+def test_no_answer_in_time() -> None:
+    """A server that accepts and stays silent is told from one that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "no answer came in time" in said_of(endpoint, read_timeout=0.2)
 
 
 @pytest.mark.parametrize("name", ["a//b", "../a", "a\x01"])
