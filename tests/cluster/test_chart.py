@@ -206,3 +206,43 @@ def test_admission_policy(
     answer = server.dry_create(release.namespace, plural, kind, spec | change)
     assert answer.accepted == (message is None), answer.message
     assert message is None or message in answer.message
+
+
+def test_admission_policy_spares_what_is_there(
+    release: Release, server: apiserver.ApiServer
+) -> None:
+    """A stricter policy keeps nobody from annotating or deleting an older object, only its spec."""
+    words = [*EVERYTHING, "--set", f"watchNamespaces={{{release.namespace}}}"]
+    release.upgrade(*words)
+    runs = f"/apis/mens.vox-lang.org/v1alpha1/namespaces/{release.namespace}/menstrainruns"
+    spec = {
+        "baseModel": {"uri": "s3://mens/models/m"}, "corpusRef": {"name": "a"}, "queueName": "a",
+        "resources": {"cpu": 1, "memory": "1Gi", "gpu": {"count": 2}},
+    }  # fmt: skip
+    old = {
+        "apiVersion": "mens.vox-lang.org/v1alpha1",
+        "kind": "MensTrainRun",
+        "metadata": {"name": "old", "finalizers": ["mens.vox-lang.org/test"]},
+        "spec": spec,
+    }
+    made = server.call("POST", runs, old)
+    assert made.accepted, made.message
+    release.upgrade(*words, "--set", "admissionPolicy.maxGpus=1")
+    helming.wait_until(
+        lambda: (
+            not server.dry_create(release.namespace, "menstrainruns", "MensTrainRun", spec).accepted
+        ),
+        "the stricter policy to take effect",
+    )
+
+    def patch(change: dict[str, Any]) -> apiserver.Answer:
+        return server.call("PATCH", f"{runs}/old", change, "application/merge-patch+json")
+
+    refused = patch({"spec": {"suspend": True}})
+    annotated = patch({"metadata": {"annotations": {"team": "a"}}})
+    server.call("DELETE", f"{runs}/old")
+    released = patch({"metadata": {"finalizers": []}})
+    assert "at most 1 GPUs" in refused.message
+    assert annotated.accepted, annotated.message
+    assert released.accepted, released.message
+    assert server.call("GET", f"{runs}/old").code == 404

@@ -124,7 +124,11 @@ def test_a_server_that_hangs() -> None:
 
 def said_of(endpoint: str, **settings: Any) -> str:
     """What a client says that cannot speak with an endpoint; always worth another try."""
-    given = {"access_key_id": "key", "secret_access_key": "top-secret", "attempts": 1}
+    given: dict[str, Any] = {
+        "access_key_id": "key",
+        "secret_access_key": "top-secret",
+        "attempts": 1,
+    }
     store = s3.S3Store(s3.Settings(endpoint=endpoint, **(given | settings)))
     with pytest.raises(errors.StoreUnreachable) as caught:
         store.get_bytes(URI)

@@ -143,6 +143,17 @@ def test_images_by_name_and_by_default() -> None:
     assert env["MENS_IMAGE_SERVER"] == "localhost/mens-server:0.1.0"
 
 
+def test_the_policy_judges_specs_only() -> None:
+    """What keeps the spec, as an annotation or the end of a finalizer does, is not judged."""
+    policy = helming.pick(
+        helming.template(*EVERYTHING), "ValidatingAdmissionPolicy", "mens-operator"
+    )
+    assert [each["expression"] for each in policy["spec"]["matchConditions"]] == [
+        'request.operation == "CREATE" || object.spec != oldObject.spec',
+        "!has(object.metadata.deletionTimestamp)",
+    ]
+
+
 def test_web_identity_needs_no_keys() -> None:
     """Without a Secret no key is asked for."""
     objects = helming.template("--set", "s3.secretName=")
