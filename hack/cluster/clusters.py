@@ -46,6 +46,9 @@ class Cluster:
     kwok: bool
     """Whether kwok answers for fake nodes."""
 
+    ready: bool = True
+    """Whether its start came to its end; one that was killed midway leaves a living sandbox."""
+
     sandbox: processes.Process | None = None
     """PID 1 of the sandbox as seen from the host; None for clusters that are not ours."""
 

@@ -109,7 +109,7 @@ def start(box: sandbox.Sandbox, plane: ControlPlane, tools: Toolbox) -> None:
         box.start(component, [str(tools.program(component)), *plane.flags(component)])
 
 
-def wait_ready(box: sandbox.Sandbox, client: api.Client) -> None:
+def wait_ready(box: sandbox.Sandbox, client: api.Client, seconds: float = 90) -> None:
     """Waits until the API server is ready and the default service account lets pods be made."""
 
     def ready() -> bool:
@@ -121,7 +121,7 @@ def wait_ready(box: sandbox.Sandbox, client: api.Client) -> None:
         return client.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     try:
-        waiting.until("the API server's readiness", ready, 90)
+        waiting.until("the API server's readiness", ready, seconds)
         waiting.until("the default service account", pods_possible, 60)
     except ClusterError as error:
         raise ClusterError(f"{error}; see {box.log('kube-apiserver')}") from error

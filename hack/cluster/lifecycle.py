@@ -35,6 +35,9 @@ from hack.cluster.errors import ClusterError
 INSIDE = "https://127.0.0.1:6443"
 """Where components find the API server within the sandbox."""
 
+ANSWER_SECONDS = 30
+"""How long a busy machine may keep a living API server from answering before it counts as dead."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Status:
@@ -155,7 +158,12 @@ class _Bringup:
         finally:
             if store_lock is not None:
                 os.close(store_lock)
-        client = self._open_border(box)
+        self._start(box, self._open_border(box), store)
+        cluster = dataclasses.replace(cluster, ready=True)
+        clusters.save(cluster)
+        return cluster
+
+    def _start(self, box: sandbox.Sandbox, client: api.Client, store: Path) -> None:
         controlplane.start(box, self._plane, self._tools)
         node = self._node(store) if self._with_node else None
         if node is not None:
@@ -171,7 +179,6 @@ class _Bringup:
                 nodes.start_agents(box, node, self._tools)
                 dns.start(box, client, self._tools)
                 nodes.wait_ready(box, node, client)
-        return cluster
 
     def _prepare(self) -> None:
         _end(self._name, keep_logs=False)
@@ -219,6 +226,7 @@ class _Bringup:
             run=self._run,
             node=self._with_node,
             kwok=self._with_kwok,
+            ready=False,
             sandbox=box.init,
             parent=box.parent,
         )
@@ -233,8 +241,27 @@ def _running(name: str, *, node: bool, kwok: bool) -> clusters.Cluster | None:
             f"{name} runs with node={cluster.node}, kwok={cluster.kwok}; asked for node={node}, "
             f"kwok={kwok}: end it first (`python -m hack.cluster down --name {name}`)"
         )
+    broken = _broken(cluster)
+    if broken:
+        progress.say(f"Cluster {name} is started anew: {broken}")
+        return None
     progress.say(f"Cluster {name} is up already")
     return cluster
+
+
+def _broken(cluster: clusters.Cluster) -> str:
+    """Returns why a living sandbox is no cluster that answers; empty when it is one."""
+    if not cluster.ready or cluster.sandbox is None or cluster.parent is None:
+        return "its start was ended midway"
+    box = sandbox.Sandbox(cluster.run, cluster.parent, cluster.sandbox)
+    client = api.Client((cluster.run / "server").read_text().strip(), cluster.run / "pki")
+    try:
+        if cluster.node:
+            box.check(*nodes.COMPONENTS)
+        controlplane.wait_ready(box, client, ANSWER_SECONDS)
+    except (ClusterError, OSError) as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def _end(name: str, *, keep_logs: bool) -> None:

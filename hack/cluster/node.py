@@ -159,6 +159,9 @@ class Node:
         ]
 
 
+COMPONENTS = ("containerd", "kubelet", "kube-proxy")
+"""What must run for pods to run."""
+
 _UNUSED_SNAPSHOTTERS = ("aufs", "btrfs", "devmapper", "zfs")
 
 
@@ -184,7 +187,7 @@ def wait_ready(box: sandbox.Sandbox, node: Node, client: api.Client) -> None:
     """Waits until the node says that it takes pods."""
 
     def ready() -> bool:
-        box.check("containerd", "kubelet", "kube-proxy")
+        box.check(*COMPONENTS)
         found = client.get(f"/api/v1/nodes/{node.name}") or {}
         conditions = found.get("status", {}).get("conditions", [])
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -49,6 +49,7 @@ def test_record_round_trip(roots: Path) -> None:
         run=run,
         node=True,
         kwok=False,
+        ready=False,
         sandbox=processes.Process(1, 2),
         parent=processes.Process(3, 4),
     )

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -212,6 +215,46 @@ def test_dead_component_is_reported_with_its_log(
     with pytest.raises(hack.cluster.ClusterError, match="unknown flag: --no-such-flag"):
         lifecycle.up(name, node=False, extra={"kube-apiserver": ["--no-such-flag"]})
     lifecycle.down(name)
+
+
+BRING_UP = "from hack.cluster import lifecycle; lifecycle.up({name!r}, node=False)"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_start_that_was_ended_midway_begins_anew(ending: signal.Signals) -> None:
+    """Its sandbox lives on without ever being ready: it does not pass for a cluster."""
+    name = f"test-{os.getpid()}-half"
+    starting = subprocess.Popen([sys.executable, "-c", BRING_UP.format(name=name)])
+    try:
+        waiting.until("the record", lambda: clusters.load(name) is not None, 30, 0.01)
+        starting.send_signal(ending)
+        assert starting.wait(20) != 0
+        half = clusters.load(name)
+        assert half is not None
+        assert half.alive()
+        assert not half.ready
+        whole = lifecycle.up(name, node=False)
+        assert whole.sandbox != half.sandbox
+        whole.kubectl_run("get", "namespaces")
+    finally:
+        lifecycle.down(name)
+
+
+@pytest.mark.cluster
+def test_a_cluster_whose_api_server_died_begins_anew() -> None:
+    """PID 1 alone is no cluster."""
+    name = f"test-{os.getpid()}-mute"
+    first = lifecycle.up(name, node=False)
+    assert first.sandbox is not None
+    try:
+        box = sandbox.Sandbox(first.run, first.parent, first.sandbox)  # type: ignore[arg-type]
+        inside = str(box.running()["kube-apiserver"])
+        subprocess.run([*sandbox.enter(box.init.pid), "kill", "-9", inside], check=True)
+        waiting.until("the end", lambda: "kube-apiserver" in box.ended(), 10)
+        lifecycle.up(name, node=False).kubectl_run("get", "namespaces")
+    finally:
+        lifecycle.down(name)
 
 
 @pytest.mark.cluster
