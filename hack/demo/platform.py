@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hack.cluster import progress
 from hack.demo import kubectl, ownership
 from hack.setup import environment
 from mens.artifacts import s3
@@ -28,28 +29,38 @@ def install(kube: kubectl.Kubectl, references: Mapping[str, str]) -> None:
     """Install or upgrade the chart, and wait until the operator and the store are ready."""
     chart = environment.ROOT / "charts" / "mens-operator"
     values = environment.ROOT / "hack" / "demo" / "values.yaml"
-    words = [
-        "upgrade",
-        "--install",
-        ownership.RELEASE,
-        str(chart),
-        "-n",
-        SYSTEM,
-        "--create-namespace",
-    ]
+    ownership.claim(kube, SYSTEM)
+    settle(kube)
+    words = ["upgrade", "--install", ownership.RELEASE, str(chart), "-n", SYSTEM]
     words += ["-f", str(values), "--wait", "--timeout", "180s"]
     words += ["--description", ownership.DESCRIPTION]
     for name, reference in references.items():
         words += ["--set", f"images.{name}={reference}"]
-    kube.helm(*words)
+    with progress.live(lambda: _pods(kube)):
+        kube.helm(*words)
+
+
+def settle(kube: kubectl.Kubectl) -> None:
+    """Undo what a killed Helm left half done: it would refuse every later upgrade."""
+    for release in ownership.releases(kube):
+        if not ownership.is_ours(release):
+            continue
+        where = (ownership.RELEASE, "-n", SYSTEM)
+        if release["status"] in ("pending-upgrade", "pending-rollback"):
+            kube.helm("rollback", *where, "--description", ownership.DESCRIPTION)
+        elif release["status"] in ("pending-install", "uninstalling"):
+            kube.helm("uninstall", *where, "--wait")
+
+
+def _pods(kube: kubectl.Kubectl) -> str:
+    """What Helm waits for, as one line."""
+    shown = kube("-n", SYSTEM, "get", "pods", "--no-headers", check=False).splitlines()
+    return "; ".join(" ".join(line.split()[:3]) for line in shown) or "no pods yet"
 
 
 def add_namespace(kube: kubectl.Kubectl, name: str) -> None:
     """Make a namespace with restricted pod security, and give its jobs the store's credentials."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", **ownership.LABEL}
-    kube.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
+    ownership.claim(kube, name, {"pod-security.kubernetes.io/enforce": "restricted"})
     metadata = {"name": SECRET, "namespace": name}
     kube.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _credentials(kube)}
