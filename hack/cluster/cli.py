@@ -27,9 +27,9 @@ DESCRIPTION = """\
 A real Kubernetes on this machine as root, without Docker and without a registry.
 
 Its programs are built from source once (about ten minutes on two cores), then `up` takes seconds.
-If KUBECONFIG is set, or kind runs a cluster, that cluster is used instead; MENS_CLUSTER=embedded
-turns that off. MENS_CACHE (~/.cache/mens) keeps programs and images, MENS_RUN (/run/mens) one
-folder per living cluster with its kubeconfig and logs."""
+If KUBECONFIG is set, that cluster is used instead; MENS_CLUSTER=embedded turns that off, and
+MENS_CLUSTER=kind uses the first cluster of kind's. MENS_CACHE (~/.cache/mens) keeps programs and
+images, MENS_RUN (/run/mens) one folder per living cluster with its kubeconfig and logs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,15 +129,25 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _status(_: argparse.Namespace) -> int:
-    for name in clusters.names():
-        found = lifecycle.status(name)
-        if found is None:
-            continue
-        state = "up" if found.alive else "dead (down clears it away)"
-        print(f"{name}: {state}, KUBECONFIG={found.cluster.kubeconfig}, logs {found.cluster.logs}")
-        for component, how in found.components.items():
-            print(f"  {component}: {how}")
+    found = [each for each in map(lifecycle.status, clusters.names()) if each is not None]
+    for each in found:
+        _print_status(each)
+    theirs = external.find()
+    if theirs is not None:
+        where = external.context(theirs)
+        print(f"{theirs.name}: yours at {where}, KUBECONFIG={theirs.kubeconfig}")
+    if not found and theirs is None:
+        print("there is no cluster: `make cluster-up` or `python -m hack.cluster up` starts one")
     return 0
+
+
+def _print_status(found: lifecycle.Status) -> None:
+    cluster = found.cluster
+    state = "up" if cluster.ready else "half started (up starts it anew)"
+    state = state if found.alive else "dead (down clears it away)"
+    print(f"{cluster.name}: {state}, KUBECONFIG={cluster.kubeconfig}, logs {cluster.logs}")
+    for component, how in found.components.items():
+        print(f"  {component}: {how}")
 
 
 def _shell(options: argparse.Namespace) -> int:

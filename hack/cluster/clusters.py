@@ -35,8 +35,12 @@ class Cluster:
     name: str
     kind: Kind
     kubeconfig: Path
+    """What KUBECONFIG is set to: one file or, where the user has it so, several with colons."""
+
     kubectl: Path
     helm: Path
+    """Both are bare names, for PATH to find, where a user's machine has none yet."""
+
     run: Path
     """Its folder: kubeconfig, sockets, certificates, logs."""
 
@@ -62,7 +66,8 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """Returns the environment in which kubectl, helm and clients find this cluster."""
-        folders = dict.fromkeys(map(str, (self.kubectl.parent, self.helm.parent)))
+        programs = (each for each in (self.kubectl, self.helm) if each.is_absolute())
+        folders = dict.fromkeys(str(each.parent) for each in programs)
         path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
@@ -72,8 +77,17 @@ class Cluster:
         Raises:
             ClusterError: It failed; the message is what it said.
         """
-        command = [str(self.kubectl), "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        command = [str(self.kubectl), *arguments]
+        # Not --kubeconfig: that takes one file only.
+        environment = self.environment()
+        try:
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, text=True, env=environment, check=False
+            )
+        except FileNotFoundError as error:
+            raise ClusterError(
+                "no kubectl on PATH: `python -m hack.cluster build k8s helm` builds it"
+            ) from error
         if done.returncode != 0:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from hack.cluster import clusters, paths, pki
@@ -27,11 +27,12 @@ def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | Non
         raise ClusterError(f"MENS_CLUSTER={wanted}: choose one of {', '.join(CHOICES)}")
     if wanted == "kind":
         return _from_kind()
-    if wanted == "embedded" or not configured or _ours(Path(configured)):
+    files = [Path(each) for each in configured.split(os.pathsep) if each]
+    if wanted == "embedded" or not files or _ours(files):
         if wanted == "kubeconfig":
             raise ClusterError("MENS_CLUSTER=kubeconfig: set KUBECONFIG to the file to use")
         return None
-    return _from_kubeconfig(Path(configured))
+    return _from_kubeconfig(files)
 
 
 def isolate(environment: MutableMapping[str, str]) -> None:
@@ -45,14 +46,30 @@ def isolate(environment: MutableMapping[str, str]) -> None:
         environment.pop("KUBECONFIG", None)
 
 
-def _from_kubeconfig(path: Path) -> clusters.Cluster:
-    if not path.exists():
+def lacking(cluster: clusters.Cluster) -> list[str]:
+    """Returns the families to build, since the user's machine has not their client programs."""
+    families = {"k8s": cluster.kubectl, "helm": cluster.helm}
+    return [family for family, program in families.items() if not program.is_absolute()]
+
+
+def forget(cluster: clusters.Cluster) -> None:
+    """Removes what `find` has written about a cluster that is not ours."""
+    if cluster.kind is clusters.Kind.KIND:
+        shutil.rmtree(cluster.run, ignore_errors=True)
+
+
+def _from_kubeconfig(files: Sequence[Path]) -> clusters.Cluster:
+    """As kubectl does it: of several files those that exist count."""
+    configured = os.pathsep.join(map(str, files))
+    if not any(path.exists() for path in files):
         raise ClusterError(
-            f"KUBECONFIG={path} does not exist; unset it or set MENS_CLUSTER=embedded"
+            f"KUBECONFIG={configured} does not exist; unset it or set MENS_CLUSTER=embedded"
         )
-    cluster = _record("external", clusters.Kind.EXTERNAL, path)
-    # One question now is worth more than a strange failure in the middle of a demo.
-    cluster.kubectl_run("version", "-o", "json", "--request-timeout=10s")
+    cluster = _record("external", clusters.Kind.EXTERNAL, Path(configured))
+    # One question now is worth more than a strange failure in the middle of a demo. Where there
+    # is no kubectl yet, `make demo` builds one and asks then.
+    if "k8s" not in lacking(cluster):
+        cluster.kubectl_run("version", "-o", "json", "--request-timeout=10s")
     return cluster
 
 
@@ -68,8 +85,10 @@ def _from_kind() -> clusters.Cluster:
     run = paths.run(f"kind-{names[0]}")
     run.mkdir(parents=True, exist_ok=True)
     command = ["kind", "get", "kubeconfig", "--name", names[0]]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    pki.write_kubeconfig(run / "kubeconfig", text)
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    if shown.returncode != 0:
+        raise ClusterError(f"{' '.join(command)}: {shown.stderr.strip()}")
+    pki.write_kubeconfig(run / "kubeconfig", shown.stdout)
     return _record(f"kind-{names[0]}", clusters.Kind.KIND, run / "kubeconfig")
 
 
@@ -90,14 +109,14 @@ def _client(name: str) -> Path:
     found = shutil.which(name)
     if found is not None:
         return Path(found)
-    built = sorted(paths.cache().glob(f"bin/*/{name}"))
-    if built:
-        return built[-1]
-    raise ClusterError(f"no {name} on PATH: `python -m hack.cluster build k8s helm` builds both")
+    built = paths.cache().glob(f"bin/*/{name}")
+    return max(built, key=lambda path: path.stat().st_mtime, default=Path(name))
 
 
-def _ours(path: Path) -> bool:
-    return path.resolve().is_relative_to(paths.run_root().resolve())
+def _ours(files: Sequence[Path]) -> bool:
+    # The first file with a current context decides which cluster kubectl asks.
+    first = next((path for path in files if path.exists()), files[0])
+    return first.resolve().is_relative_to(paths.run_root().resolve())
 
 
 def context(cluster: clusters.Cluster) -> str:

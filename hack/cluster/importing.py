@@ -1,6 +1,7 @@
 """Brings image archives into a cluster's container store, and says what is there."""
 
 import dataclasses
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -33,16 +34,15 @@ def import_image(cluster: clusters.Cluster, archive: Path) -> Imported:
     Raises:
         ClusterError: The cluster takes images only from a registry; the message says what to do.
     """
-    if cluster.kind is clusters.Kind.KIND:
-        return _kind_load(cluster, archive)
     _require_store(cluster)
     wanted = oci.references(archive)
     names = tuple(each.name for each in wanted)
     present = _present(cluster)
     if wanted and all(present.get(each.name) == each.digest for each in wanted):
         return Imported(names, skipped=True)
+    load = _kind_load if cluster.kind is clusters.Kind.KIND else _import
     with progress.step(f"import {', '.join(names) or archive.name}"):
-        _import(cluster, archive)
+        load(cluster, archive)
     return Imported(names, skipped=False)
 
 
@@ -72,10 +72,16 @@ def ensure(containerd: Path, name: str, archive: Path) -> None:
 
 
 def _present(cluster: clusters.Cluster) -> dict[str, str]:
-    if cluster.kind is not clusters.Kind.EMBEDDED or not cluster.node:
+    if cluster.kind is clusters.Kind.EXTERNAL or not cluster.node:
         return {}
-    lines = containers.ctr(_socket(cluster), "images", "list").splitlines()[1:]
-    fields = (line.split() for line in lines)
+    if cluster.kind is clusters.Kind.KIND:
+        return _kind_present(cluster)
+    return _listed(containers.ctr(_socket(cluster), "images", "list"))
+
+
+def _listed(text: str) -> dict[str, str]:
+    """Reads what `ctr images list` prints: name → digest."""
+    fields = (line.split() for line in text.splitlines()[1:])
     # The runtime lists each image a second time under its bare digest: not a name to ask for.
     return {each[0]: each[2] for each in fields if not each[0].startswith("sha256:")}
 
@@ -93,9 +99,28 @@ def _import(cluster: clusters.Cluster, archive: Path) -> None:
         raise ClusterError(f"importing {archive} failed")
 
 
-def _kind_load(cluster: clusters.Cluster, archive: Path) -> Imported:
+def _kind_present(cluster: clusters.Cluster) -> dict[str, str]:
+    """What every node has: `kind load` brings an image to all of them."""
     name = cluster.name.removeprefix("kind-")
-    names = tuple(each.name for each in oci.references(archive)) if archive.is_dir() else ()
+    provider = os.environ.get("KIND_EXPERIMENTAL_PROVIDER", "docker")
+    ctr = ("ctr", "-n", containers.NAMESPACE, "images", "list")
+    nodes = _said("kind", "get", "nodes", "--name", name).split()
+    there = [_listed(_said(provider, "exec", node, *ctr)).items() for node in nodes]
+    return dict(set.intersection(*map(set, there))) if there else {}
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise ClusterError(f"{' '.join(command)}: {command[0]} is not installed") from error
+    if done.returncode != 0:
+        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _kind_load(cluster: clusters.Cluster, archive: Path) -> None:
+    name = cluster.name.removeprefix("kind-")
     with tempfile.TemporaryDirectory(dir=paths.cache()) as folder:
         packed = archive
         if archive.is_dir():
@@ -105,7 +130,6 @@ def _kind_load(cluster: clusters.Cluster, archive: Path) -> Imported:
         command = ["kind", "load", "image-archive", "--name", name, str(packed)]
         if subprocess.run(command, check=False).returncode != 0:
             raise ClusterError(f"{' '.join(command)} failed")
-    return Imported(names, skipped=False)
 
 
 def _require_store(cluster: clusters.Cluster) -> None:
