@@ -21,7 +21,7 @@ help: ## Show this help
 
 .PHONY: demo demo-down test
 demo: ## The main job end to end on a real local cluster: corpus, train, serve, ask
-	@export MENS_STARTED=$$(date +%s); $(PYTHON) -m hack.setup demo; $(BIN)/python -m hack.demo up
+	@export MENS_STARTED=$$(date +%s); $(PYTHON) -m hack.demo check; $(PYTHON) -m hack.setup demo; $(BIN)/python -m hack.demo up
 
 demo-down: ## End the demo's cluster, or take the demo off yours; only caches stay
 	@$(PYTHON) -m hack.demo down

@@ -1,56 +1,115 @@
-"""Command line: `python -m hack.demo up|down|model`."""
+"""Command line: `python -m hack.demo check|up|down|model`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
+import traceback
+from collections.abc import Callable
 
-from hack import cluster
+from hack import cluster, images
 from hack.cluster import external, progress
-from hack.demo import kubectl, ownership
+from hack.demo import console, kubectl, ownership
+
+EXPECTED = (kubectl.DemoError, cluster.ClusterError, images.ImagesError)
+"""Failures whose message says what to do; of any other a traceback says more."""
 
 
 def main() -> int:
-    """Run the demo, or only make its base model ready."""
-    parser = argparse.ArgumentParser(prog="python -m hack.demo", description=__doc__)
-    words = {
-        "up": "the whole job",
-        "down": "end its cluster, or take it off yours",
-        "model": "only convert the base model into the cache",
+    """Run the demo, end it, or only one part of it."""
+    words: dict[str, tuple[Callable[[], int], str]] = {
+        "check": (_check, "say before anything is built whether the demo may use your cluster"),
+        "up": (_up, "the whole job"),
+        "down": (_down, "end its cluster, or take it off yours"),
+        "model": (_model, "only convert the base model into the cache"),
     }
-    choices = ", ".join(f"{word}: {says}" for word, says in words.items())
+    parser = argparse.ArgumentParser(prog="python -m hack.demo", description=__doc__)
+    choices = "; ".join(f"{word}: {says}" for word, (_, says) in words.items())
     parser.add_argument("command", choices=list(words), help=choices)
-    command = parser.parse_args().command
-    if command == "model":
-        from hack.demo import model  # noqa: PLC0415  # imports torch, which `up` may not need
+    run, _ = words[parser.parse_args().command]
+    return run()
 
-        sys.stdout.write(f"{model.folder()}\n")
-        return 0
-    if command == "down":
-        return _down()
-    from hack.demo import job  # noqa: PLC0415  # needs the environment, --help does not
 
-    try:
-        job.run()
-    except (kubectl.DemoError, cluster.ClusterError) as error:
-        sys.stderr.write(f"\nthe demo failed: {error}\n")
-        sys.stderr.write("The cluster stays up: `make cluster-shell`, then\n")
-        sys.stderr.write("`kubectl get mens,pods,events -A`. `make demo-down` ends it.\n")
-        return 1
+def _model() -> int:
+    from hack.demo import model  # noqa: PLC0415  # imports torch, which `up` may not need
+
+    sys.stdout.write(f"{model.folder()}\n")
     return 0
 
 
-def _down() -> int:
+def _check() -> int:
     try:
         theirs = external.find()
-        if theirs is not None:
-            ownership.remove(kubectl.Kubectl(theirs.kubeconfig, theirs.kubectl, theirs.helm))
-        with progress.step(f"end {ownership.NAMESPACE}"):
-            cluster.down(ownership.NAMESPACE)
-    except (kubectl.DemoError, cluster.ClusterError) as error:
+        if theirs is not None and not external.lacking(theirs):
+            ownership.require(_kubectl(theirs))
+    except EXPECTED as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _up() -> int:
+    # These need the environment; the other commands run without it.
+    from hack.demo import job  # noqa: PLC0415
+    from mens.artifacts import errors  # noqa: PLC0415
+    from mens_trainer import convert  # noqa: PLC0415
+
+    expected = (*EXPECTED, errors.StoreError, convert.ConversionError)
+    began = float(os.environ.get("MENS_STARTED") or time.time())
+    stages = console.Stages()
+    stages.seconds["setup"] = round(time.time() - began, 1)
+    running = None
+    try:
+        with stages.stage("cluster", "Start a real Kubernetes"):
+            running = cluster.up(ownership.NAMESPACE)
+        job.run(running, stages, began)
+    except expected as error:
+        return _failed(running, str(error))
+    except KeyboardInterrupt:
+        return _failed(running, "it was interrupted")
+    except Exception:  # whatever it is, the cluster is there to be looked at
+        return _failed(running, traceback.format_exc())
+    return 0
+
+
+def _failed(running: cluster.Cluster | None, why: str) -> int:
+    sys.stderr.write(f"\nthe demo failed: {why}\n")
+    if running is not None:
+        ours = running.kind is cluster.Kind.EMBEDDED
+        sys.stderr.write("The cluster stays up: `make cluster-shell`, then\n")
+        sys.stderr.write("`kubectl get mens,pods,events -A`. ")
+        sys.stderr.write(f"`make demo-down` {'ends it' if ours else 'takes the demo off it'}.\n")
+    return 1
+
+
+def _down() -> int:
+    """End the embedded cluster and leave the user's, each whatever becomes of the other."""
+    status = 0
+    for leave in (_end_ours, _leave_theirs):
+        try:
+            leave()
+        except EXPECTED as error:
+            sys.stderr.write(f"{error}\n")
+            status = 1
+    return status
+
+
+def _end_ours() -> None:
+    with progress.step(f"end {ownership.NAMESPACE}"):
+        cluster.down(ownership.NAMESPACE)
+
+
+def _leave_theirs() -> None:
+    theirs = external.find()
+    if theirs is not None:
+        ownership.remove(_kubectl(theirs))
+        external.forget(theirs)
+
+
+def _kubectl(theirs: cluster.Cluster) -> kubectl.Kubectl:
+    return kubectl.Kubectl(theirs.kubeconfig, theirs.kubectl, theirs.helm)
 
 
 if __name__ == "__main__":

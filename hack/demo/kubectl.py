@@ -7,10 +7,11 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hack.demo import console
 
@@ -36,9 +37,14 @@ class Kubectl:
         return self._run([str(self.helm_path), *words], None, True)
 
     def _run(self, command: Sequence[str], stdin: str | None, check: bool) -> str:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, env=self._env(), check=False
-        )
+        try:
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, text=True, env=self._env(), check=False
+            )
+        except FileNotFoundError as error:
+            raise DemoError(
+                f"no {command[0]} on PATH: `python -m hack.cluster build k8s helm` builds both"
+            ) from error
         if check and done.returncode != 0:
             raise DemoError(f"{' '.join(command)}\n{done.stderr.strip()[-2000:]}")
         return done.stdout
@@ -104,9 +110,16 @@ class Kubectl:
                 found = re.search(r"127\.0\.0\.1:(\d+)", line)
                 if found is None:
                     raise DemoError(f"port-forward to {target} failed: {line.strip()}")
+                threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
                 yield f"127.0.0.1:{found.group(1)}"
             finally:
                 process.terminate()
+
+
+def _drain(pipe: IO[str] | None) -> None:
+    # It prints a line for every connection and hangs once the pipe is full, after some 2000.
+    for _ in pipe or ():
+        pass
 
 
 def condition_of(found: Mapping[str, Any], kind: str) -> dict[str, Any]:

