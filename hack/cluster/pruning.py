@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hack.cluster import clusters, families, gobuild, locks, paths
+from hack.cluster import clusters, families, gobuild, locks, paths, progress
 from hack.cluster.errors import ClusterError
 
 
@@ -15,22 +15,42 @@ def prune(*, images: bool = False) -> Iterator[str]:
     Args:
         images: Also delete the kept container store, if no cluster uses it.
     """
-    yield from _programs()
-    gobuild.forget_packages()
+    with locks.held(paths.cache() / "build.lock", _waiting):
+        yield from _programs()
+        # A build that runs reads and writes these all the time.
+        gobuild.forget_packages()
     yield "deleted compiled Go packages"
     yield from _scratch()
     if images:
-        yield _store()
+        if not forget_images():
+            raise ClusterError("a cluster uses the kept images: end it first")
+        yield "deleted the kept container images"
+
+
+def forget_images() -> bool:
+    """Deletes the kept container store; says whether it was there and nobody uses it."""
+    lock = locks.try_hold(paths.cache() / "containerd.lock")
+    if lock is None:
+        return False
+    try:
+        shutil.rmtree(paths.cache() / "containerd", ignore_errors=True)
+    finally:
+        # Closing is what frees the lock.
+        os.close(lock)
+    return True
+
+
+def _waiting() -> None:
+    progress.say("another run is building the tools; waiting for it")
 
 
 def _programs() -> Iterator[str]:
     current = {gobuild.target(family) for family in families.FAMILIES.values()}
     used = {folder for name in clusters.names() for folder in _folders(name)}
-    with locks.held(paths.cache() / "build.lock"):
-        for folder in sorted((paths.cache() / "bin").glob("*-*")):
-            if folder not in current | used:
-                shutil.rmtree(folder)
-                yield f"deleted {folder}"
+    for folder in sorted((paths.cache() / "bin").glob("*-*")):
+        if folder not in current | used:
+            shutil.rmtree(folder)
+            yield f"deleted {folder}"
 
 
 def _folders(name: str) -> set[Path]:
@@ -45,15 +65,3 @@ def _scratch() -> Iterator[str]:
         if not paths.run(folder.name).exists():
             shutil.rmtree(folder)
             yield f"deleted {folder}"
-
-
-def _store() -> str:
-    lock = locks.try_hold(paths.cache() / "containerd.lock")
-    if lock is None:
-        raise ClusterError("a cluster uses the kept images: end it first")
-    try:
-        shutil.rmtree(paths.cache() / "containerd", ignore_errors=True)
-    finally:
-        # Closing is what frees the lock.
-        os.close(lock)
-    return "deleted the kept container images"

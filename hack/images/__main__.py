@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 
-from hack.cluster import ClusterError, clusters, external
+from hack.cluster import ClusterError, clusters, external, pruning
 from hack.images import base, buildah, catalog, ensuring, keys, plans, preflight, running, targets
 
 
@@ -60,6 +60,11 @@ def _clusters(name: str | None) -> list[clusters.Cluster]:
     theirs = external.find()
     if theirs is not None:
         return [theirs]
+    return _embedded()
+
+
+def _embedded() -> list[clusters.Cluster]:
+    """Those of ours that are up and run pods."""
     found = [clusters.load(one) for one in clusters.names()]
     return [one for one in found if one is not None and one.alive() and one.node]
 
@@ -76,15 +81,19 @@ def _prune(options: argparse.Namespace) -> int:
         gone = plans.stale(store.references(), [] if options.all else _current())
         store.remove(gone)
         store.remove_unnamed()
-        for cluster in _clusters(None):
+        for cluster in _embedded():
             target = targets.target_for(cluster)
-            if isinstance(target, targets.Embedded):
-                runtime = target.runtime
-                there = plans.stale(runtime.references(), {*_current(), *runtime.used()})
-                runtime.remove(there)
-                gone += there
+            assert isinstance(target, targets.Embedded)
+            runtime = target.runtime
+            there = plans.stale(runtime.references(), {*_current(), *runtime.used()})
+            runtime.remove(there)
+            gone += there
     for reference in sorted(set(gone)):
         print(f"removed {reference}")
+    # Its layers are links to the same bytes, which take space until both names are gone. Only a
+    # running containerd can say which are old; anew they come in seconds.
+    if pruning.forget_images():
+        print("removed the images kept for the next cluster: it links them again")
     return 0
 
 

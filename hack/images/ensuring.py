@@ -110,9 +110,8 @@ class _Run:
         )
 
     def _hint(self) -> None:
-        heavy = f"{catalog.REGISTRY}/{catalog.ML.name}:"
-        old = plans.stale(self.store.references(), self.references.values())
-        if self.plan.heavy and any(one.startswith(heavy) for one in old):
+        current = self.references[catalog.ML.name]
+        if self.plan.heavy and plans.older(catalog.ML, self.store.references(), current):
             progress.say("  an older mens-ml takes 5 GB: python -m hack.images prune")
 
     def _build(self, image: catalog.Image) -> None:

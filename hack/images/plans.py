@@ -63,6 +63,12 @@ def plan(
     return Plan(bool(build) and base not in stored, build, tuple(bring))
 
 
+def older(image: catalog.Image, references: Iterable[str], current: str) -> list[str]:
+    """Returns those of one image whose key is not today's; the name of the last build is no key."""
+    mine = {one for one in references if one.startswith(f"{catalog.REGISTRY}/{image.name}:")}
+    return sorted(mine - {current, catalog.latest(image)})
+
+
 def stale(references: Iterable[str], current: Iterable[str]) -> list[str]:
     """Returns those of our images whose key is not today's."""
     ours = (one for one in references if one.startswith(f"{catalog.REGISTRY}/mens-"))

@@ -44,6 +44,14 @@ def test_code_changes_build_no_heavy_layer() -> None:
     assert not found.base
 
 
+def test_the_last_build_is_no_older_image() -> None:
+    """A first build has only itself and the name that it was built under."""
+    [ml] = [image for image in catalog.IMAGES if not image.runs]
+    now, last = REFERENCES[ml.name], catalog.latest(ml)
+    assert plans.older(ml, {now, last, "localhost/mens-trainer:0"}, now) == []
+    assert plans.older(ml, {now, last, "localhost/mens-ml:0"}, now) == ["localhost/mens-ml:0"]
+
+
 def test_without_a_cluster_nothing_is_brought() -> None:
     """Building alone works."""
     found = plan({BASE}, None)
