@@ -10,18 +10,27 @@ from typing import Any
 import pytest
 
 from hack import images
-from hack.demo import kubectl, platform
+from hack.cluster import clusters
+from hack.demo import kubectl, ownership, platform
 from mens.artifacts import s3
 from tests.e2e import resources
 from tests.support import models
 
 
 @pytest.fixture(scope="session")
-def kube(node_cluster: Any) -> kubectl.Kubectl:
-    """kubectl on a cluster where the platform is installed from the chart."""
+def kube(node_cluster: clusters.Cluster) -> Iterator[kubectl.Kubectl]:
+    """kubectl on a cluster where the platform is installed from the chart.
+
+    On a cluster that is somebody's it overwrites no Mens of theirs, and leaves none of ours.
+    """
     found = kubectl.Kubectl(node_cluster.kubeconfig, node_cluster.kubectl, node_cluster.helm)
+    theirs = node_cluster.kind is not clusters.Kind.EMBEDDED
+    if theirs:
+        ownership.require(found)
     platform.install(found, images.ensure(node_cluster))
-    return found
+    yield found
+    if theirs:
+        ownership.remove(found)
 
 
 @pytest.fixture(scope="session")
