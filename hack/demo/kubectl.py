@@ -61,8 +61,9 @@ class Kubectl:
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
         """Apply objects given as JSON; their namespace stands in their metadata."""
-        text = "\n---\n".join(json.dumps(document) for document in documents)
-        self("apply", "-f", "-", stdin=text)
+        # A List, not a stream: some releases of kubectl take only YAML with `---` between documents.
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        self("apply", "-f", "-", stdin=json.dumps(listed))
 
     def wait(
         self,
