@@ -267,10 +267,12 @@ def _broken(cluster: clusters.Cluster) -> str:
 def _end(name: str, *, keep_logs: bool) -> None:
     """Kills the sandbox and removes folders and groups; needs no record of a finished start."""
     cluster = clusters.load(name)
-    if cluster is not None:
-        for process in (cluster.sandbox, cluster.parent):
-            if process is not None:
-                process.kill()
+    recorded = () if cluster is None else (cluster.sandbox, cluster.parent)
+    # A start that was killed early has a sandbox and no record of it.
+    unrecorded = [each for top in residue.sandboxes(name) for each in (*top.children(), top)]
+    for process in (*recorded, *unrecorded):
+        if process is not None:
+            process.kill()
     cgroups.remove(name)
     run = paths.run(name)
     for path in sorted(run.iterdir()) if run.exists() else ():

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hack.cluster import cgroups, clusters, mountpoints, paths
+from hack.cluster import cgroups, clusters, mountpoints, paths, processes
 
 
 def find(name: str) -> list[str]:
@@ -16,6 +16,13 @@ def find(name: str) -> list[str]:
         found += [f"mount point {path}" for path in mountpoints.created() if path.exists()]
     found += [f"process {pid}: {line}" for pid, line in _processes(run, scratch)]
     return found
+
+
+def sandboxes(name: str) -> list[processes.Process]:
+    """Returns the processes above sandboxes of this cluster, also of one that is on no record."""
+    lines = _processes(paths.run(name))
+    found = [processes.identify(pid) for pid, line in lines if Path(line.split()[0]).name == _ABOVE]
+    return [process for process in found if process is not None]
 
 
 def mounts_below(mounts: str, *folders: Path) -> list[str]:
@@ -46,6 +53,9 @@ def _processes(*folders: Path) -> list[tuple[int, str]]:
     return found
 
 
+_ABOVE = "unshare"
+"""What starts a sandbox and waits for its PID 1."""
+
 _COMPONENTS = {
     "containerd",
     "containerd-shim-runc-v2",
@@ -59,5 +69,5 @@ _COMPONENTS = {
     "kubelet",
     "kwok",
     "relay.py",
-    "unshare",
+    _ABOVE,
 }

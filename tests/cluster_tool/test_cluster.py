@@ -241,6 +241,25 @@ def test_a_start_that_was_ended_midway_begins_anew(ending: signal.Signals) -> No
         lifecycle.down(name)
 
 
+DIES_EARLY = """
+import os
+from hack.cluster import clusters
+clusters.save = lambda _: os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.cluster
+def test_a_sandbox_on_no_record_is_ended_too() -> None:
+    """A start that was killed before it wrote anything down leaves nothing after `down`."""
+    name = f"test-{os.getpid()}-stray"
+    code = DIES_EARLY + BRING_UP.format(name=name)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    [stray] = residue.sandboxes(name)
+    assert clusters.load(name) is None
+    lifecycle.down(name)
+    assert not stray.alive()
+
+
 @pytest.mark.cluster
 def test_a_cluster_whose_api_server_died_begins_anew() -> None:
     """PID 1 alone is no cluster."""
