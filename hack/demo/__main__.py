@@ -62,7 +62,7 @@ def _up() -> int:
     stages.seconds["setup"] = round(time.time() - began, 1)
     running = None
     try:
-        with stages.stage("cluster", "Start a real Kubernetes"):
+        with stages.stage("cluster", "Start a real Kubernetes, or use yours"):
             running = cluster.up(ownership.NAMESPACE)
         job.run(running, stages, began)
     except expected as error:

@@ -7,8 +7,9 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from hack.cluster import progress
 from hack.setup import running
 
 PLAIN_SECONDS = 10.0
@@ -46,6 +47,14 @@ class Line:
         if sys.stdout.isatty():
             sys.stdout.write("\r\x1b[2K")
             sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def waiting(title: str, says: Callable[[], str] = str) -> Iterator[None]:
+    """Show a title, its seconds and what `says` returns, while a program of another works."""
+    began = time.monotonic()
+    with progress.live(lambda: f"{title} {time.monotonic() - began:.0f} s  {says()}"):
+        yield
 
 
 class Stages:

@@ -107,7 +107,8 @@ def _require(facts: report.Facts) -> None:
 
 
 def _upload(storage: platform.Storage) -> None:
-    folder = model.folder()
+    with console.waiting("convert the base model"):
+        folder = model.folder()
     license_file = folder / "LICENSES" / "Apache-2.0.txt"
     uri = f"s3://mens/models/{BASE}"
     platform.import_model(storage, folder, uri, UPSTREAM, license_file)

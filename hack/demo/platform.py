@@ -10,8 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hack.cluster import progress
-from hack.demo import kubectl, ownership
+from hack.demo import console, kubectl, ownership
 from hack.setup import environment
 from mens.artifacts import s3
 
@@ -36,7 +35,7 @@ def install(kube: kubectl.Kubectl, references: Mapping[str, str]) -> None:
     words += ["--description", ownership.DESCRIPTION]
     for name, reference in references.items():
         words += ["--set", f"images.{name}={reference}"]
-    with progress.live(lambda: _pods(kube)):
+    with console.waiting("helm upgrade", lambda: _pods(kube)):
         kube.helm(*words)
 
 
@@ -120,13 +119,14 @@ def import_model(
     command = [str(environment.VENV / "bin" / "mens"), "model", "import", str(folder), uri]
     command += ["--family", upstream.family, "--model-id", upstream.model_id]
     command += ["--revision", upstream.revision, "--license-file", str(license_file), *more]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **storage.environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with console.waiting("mens model import"):
+        done = subprocess.run(
+            command,
+            env={**os.environ, **storage.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     if done.returncode != 0:
         raise kubectl.DemoError(f"{' '.join(command)}\n{done.stdout[-2000:]}")

@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from hack.demo import kubectl
+from hack.demo import console, kubectl
 from hack.setup import environment
 from mens.artifacts import digests, refs, store
 
@@ -66,7 +66,10 @@ def upload(target: store.ObjectStore, folder: refs.Uri, files: list[tuple[str, P
         if str(uri) not in there or noted.get(name) != str(digest_of[name]):
             target.put_file(uri, path, digest_of[name])
 
+    line = console.Line(f"upload to {folder}")
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        list(pool.map(put, files))
+        for count, _ in enumerate(pool.map(put, files), 1):
+            line.update(f"{count} of {len(files)} files")
+    line.end()
     target.put_bytes(note, json.dumps({name: str(it) for name, it in digest_of.items()}).encode())
     return len(files)

