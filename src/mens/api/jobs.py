@@ -68,6 +68,8 @@ class CorpusJob(kube.Model):
     """The MensCorpus."""
     spec: corpus.MensCorpusSpec
     """Its spec, as it was when the job was made."""
+    attempt: int = 0
+    """Number of the attempt, which its progress carries; 0 from operators that did not say it."""
     output: str
     """Folder of the artifact, `s3://…`, without a trailing slash."""
 
@@ -80,6 +82,8 @@ class TrainJob(kube.Model):
     spec: trainrun.MensTrainRunSpec
     """Its spec, as it was when the job was made; an attempt after an OutOfMemory has a smaller
     `schedule.microBatchSize`."""
+    attempt: int = 0
+    """Number of the attempt, which its progress carries; 0 from operators that did not say it."""
     base: refs.ArtifactRef
     """The base model's artifact."""
     corpus: refs.ArtifactRef
@@ -131,6 +135,8 @@ class Progress(kube.Model):
 
     stage: str
     """What is being done now, one CamelCase word."""
+    attempt: int = 0
+    """The attempt that it tells of; 0 where the job was not told its number."""
     step: int = 0
     """Units of the stage that are done (files, optimizer steps)."""
     total_steps: int = 0

@@ -55,6 +55,11 @@ IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 """The kubelet cannot get the image."""
 POD_NOT_STARTED: Final = "PodNotStarted"
 """The pod was scheduled, but its container cannot start; the kubelet's words follow."""
+POD_ENDING: Final = "PodEnding"
+"""A pod of an earlier attempt still works on the output; the next one begins once it has ended."""
+NODE_LOST: Final = "NodeLost"
+"""A pod should have ended long ago and did not: its node does not answer. Nothing else can write
+to the output until the node, or the pod, is deleted."""
 
 # -- sources and corpora -----------------------------------------------------------------------
 SOURCES_READY: Final = "SourcesReady"

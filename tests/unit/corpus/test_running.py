@@ -43,6 +43,7 @@ def environ(tmp_path: Path, *, bucket: str = "bucket", **source: Any) -> dict[st
     job = {
         "resource": {"namespace": "n", "name": "demo", "uid": "uid", "generation": 1},
         "spec": {"sources": [given]},
+        "attempt": 3,
         "output": OUTPUT.replace("bucket", bucket, 1),
     }
     return {
@@ -76,7 +77,7 @@ def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -
     progress = jobs.Progress.model_validate_json(
         objects.get_bytes(layout.progress(refs.Uri.parse(OUTPUT)))
     )
-    assert progress.stage == "Publishing"
+    assert (progress.stage, progress.attempt) == ("Publishing", 3)
     assert [path.name for path in tmp_path.iterdir()] == ["into"], "scratch is left clean"
 
 

@@ -296,7 +296,7 @@ async def test_progress_is_mirrored_now_and_then(sim: Simulation) -> None:
     output = simulation.refs.Uri.parse(sim.work(RUN_KEY)["output"])
     sim.cluster.writes.clear()
     for step in range(60):
-        progress = {"stage": "Train", "step": step, "totalSteps": 60, "lossEma": "2.5"}
+        progress = {"stage": "Train", "step": step, "totalSteps": 60, "attempt": 1}
         sim.store.put_bytes(output / "progress.json", json.dumps(progress).encode())
         await sim.advance(1)
     assert 3 <= len(sim.writes("apply_status")) <= 5

@@ -23,11 +23,17 @@ class Progressing:
         objects: Where the output lies.
         folder: The output.
         clock: Seconds that only grow.
+        attempt: Number of the attempt, 0 if the job was not told.
     """
 
     def __init__(
-        self, objects: store.ObjectStore, folder: refs.Uri, clock: Callable[[], float]
+        self,
+        objects: store.ObjectStore,
+        folder: refs.Uri,
+        clock: Callable[[], float],
+        attempt: int = 0,
     ) -> None:
+        self._attempt = attempt
         self._objects = objects
         self._uri = layout.progress(folder)
         self._clock = clock
@@ -41,7 +47,9 @@ class Progressing:
             return
         self._stage, self._last = stage, now
         log.info("%s: %d of %d, %d rows", stage, step, total, rows)
-        progress = jobs.Progress(stage=stage, step=step, total_steps=total, samples_seen=rows)
+        progress = jobs.Progress(
+            stage=stage, attempt=self._attempt, step=step, total_steps=total, samples_seen=rows
+        )
         try:
             data = progress.model_dump_json(by_alias=True, exclude_none=True).encode()
             self._objects.put_bytes(self._uri, data)

@@ -67,7 +67,7 @@ def _run(
     present = publishing.existing(objects, output)
     if present is not None:
         return present, f"{output} was already published"
-    report = progressing.Progressing(objects, output, time.monotonic)
+    report = progressing.Progressing(objects, output, time.monotonic, job.attempt)
     report("Starting", 0, 0, 0)
     scratch = Path(tempfile.mkdtemp(prefix="corpus-", dir=environ.get(jobs.SCRATCH_ENV)))
     try:

@@ -79,7 +79,7 @@ def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.Artifa
 
             def tell(progress: jobs.Progress) -> None:
                 lines(progress)
-                file(progress)
+                file(progress.model_copy(update={"attempt": job.attempt}))
 
             remembering = telemetry.Remembering(tell)
             return _train(job, objects, scratch, remembering, environ.get(IMAGE_ENV) or "local")

@@ -32,6 +32,7 @@ _META: Final = (
 )
 _SPEC: Final = ("suspend", "replicas", "activeDeadlineSeconds")
 """What plans read of the specs of Jobs and Deployments."""
+_POD_SPEC: Final = ("nodeName",)
 _ANNOTATIONS: Final = (PAUSE_ANNOTATION, HASH_ANNOTATION)
 _GRAVES: Final = 10_000
 """How many deleted UIDs are remembered; an answer or event comes late by seconds, not hours."""
@@ -144,7 +145,8 @@ def trim(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
         spec = obj.get("spec") or {}
         out["spec"] = {name: spec[name] for name in _SPEC if name in spec}
     elif kind == kinds.POD:
-        out["spec"] = {}
+        spec = obj.get("spec") or {}
+        out["spec"] = {name: spec[name] for name in _POD_SPEC if name in spec}
     if "status" in obj:
         out["status"] = obj["status"]
     return out

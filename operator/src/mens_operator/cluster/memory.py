@@ -48,6 +48,8 @@ class MemoryCluster:
         """Called before each write through the port; raise to make it fail."""
         self.after_write: Callable[[str, kinds.Key], None] = lambda _verb, _key: None
         """Called after each write through the port; raise to lose the answer of a done write."""
+        self.collects_at_once = True
+        """Whether what a deleted object owned goes with it; if not, `collect` takes it away."""
         self._clock = clock
         self._objects: dict[kinds.Key, _Stored] = {}
         self._version = 100
@@ -188,10 +190,20 @@ class MemoryCluster:
         self._version += 1
         stored.object["metadata"]["resourceVersion"] = str(self._version)
         self._tell("DELETED", stored.object)
+        if not self.collects_at_once:
+            return
         uid = stored.object["metadata"]["uid"]
         for child in [key for key, item in self._objects.items() if _owned_by(item.object, uid)]:
             if child in self._objects:
                 self.remove(child)
+
+    def collect(self) -> None:
+        """Let the garbage collector come to what lost its owner."""
+        there = {item.object["metadata"]["uid"] for item in self._objects.values()}
+        for key, item in list(self._objects.items()):
+            owners = item.object["metadata"].get("ownerReferences") or ()
+            if key in self._objects and owners and there.isdisjoint(o["uid"] for o in owners):
+                self.remove(key)
 
     def objects(self, kind: kinds.Kind) -> list[dict[str, Any]]:
         """Return copies of all objects of a kind."""

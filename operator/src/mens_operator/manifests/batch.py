@@ -17,6 +17,8 @@ class Attempt:
     """Hash of the inputs."""
     spec: str
     """Hash of the part of the spec that matters."""
+    shape: str
+    """Hash of what changes how it runs and not what comes out."""
     number: int
     """Counts from 1 for each key."""
 
@@ -70,6 +72,7 @@ def job(
     marks = {
         names.KEY_LABEL: attempt.key,
         names.SPEC_LABEL: attempt.spec,
+        names.SHAPE_LABEL: attempt.shape,
         names.ATTEMPT_LABEL: str(attempt.number),
         **({names.QUEUE_LABEL: queue} if queue else {}),
     }

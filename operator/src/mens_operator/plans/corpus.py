@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import pydantic
 
-from mens.api import conditions, corpus, jobs, reasons
+from mens.api import conditions, corpus, jobs, reasons, trainrun
 from mens.artifacts import layout, refs
 from mens_operator.manifests import batch, names, platform
 from mens_operator.plans import facts, outcomes, running, terms
 
-_BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
-"""Fields of the spec that no output depends on; `resources` change how, not what, but a pod that
-cannot be scheduled is waiting for just that change."""
+BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
+"""Fields of the spec that no output depends on, and that need no new pod either."""
+HOW: Final = {"resources", "queue_name"}
+"""Fields that change how a pod runs, not what comes out."""
 
 
 def plan(
@@ -27,38 +28,49 @@ def plan(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensCorpus."""
-    key = spec_key(resource)
-    course = running.Course(_terms(resource, key, installation), observed, now=now, policy=policy)
+    keys = spec_keys(resource)
+    course = running.Course(_terms(resource, keys, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
-    if course.is_over(same_inputs=last is not None and last[0] == key):
+    if course.is_over(same_inputs=last is not None and last[0] in keys):
         return course.over()
     if resource.spec.suspend:
         return course.suspended()
     job = course.live()
     if job is not None:
-        return course.follow(job)
-    return course.start(key, lambda attempt: _job(resource, attempt, installation))
+        return course.replace(job) if course.is_outdated(job) else course.follow(job)
+    pairs = [(key, key) for key in keys]
+    return course.start(pairs, lambda attempt: _job(resource, attempt, installation))
 
 
-def spec_key(resource: corpus.MensCorpus) -> str:
-    """Return the hash of what the rows depend on.
+def spec_keys(resource: corpus.MensCorpus | trainrun.MensTrainRun) -> tuple[str, str]:
+    """Return the hash of what the output depends on, and as it was when HOW was part of it.
 
     Without defaults: a field that a later version adds must not change it, or an upgrade would
     throw away what runs and build again what is done.
     """
-    spec = resource.spec.model_dump(mode="json", exclude=_BESIDE, exclude_defaults=True)
+    return _hash(resource, BESIDE | HOW), _hash(resource, BESIDE)
+
+
+def shape(resource: corpus.MensCorpus | trainrun.MensTrainRun) -> str:
+    """Return the hash of how a pod is to run."""
+    return names.key(resource.spec.model_dump(mode="json", include=HOW, exclude_defaults=True))
+
+
+def _hash(resource: corpus.MensCorpus | trainrun.MensTrainRun, exclude: set[str]) -> str:
+    spec = resource.spec.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     return names.key(resource.metadata.uid, spec)
 
 
 def _terms(
-    resource: corpus.MensCorpus, key: str, installation: platform.Platform
+    resource: corpus.MensCorpus, keys: tuple[str, ...], installation: platform.Platform
 ) -> terms.Terms[corpus.MensCorpusStatus]:
     return terms.Terms(
         kind=resource.kind,
         types=conditions.CORPUS,
         inputs_type=conditions.SOURCES_READY,
         metadata=resource.metadata,
-        spec_key=key,
+        spec_keys=keys,
+        shape=shape(resource),
         status=resource.status,
         retry_limit=resource.spec.retry.limit,
         ttl_seconds=resource.spec.ttl_seconds_after_finished,
@@ -95,6 +107,7 @@ def _job(
                 namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
             ),
             spec=resource.spec,
+            attempt=attempt.number,
             output=_output(resource, attempt.key, installation),
         ),
         resources=resource.spec.resources,

@@ -70,12 +70,11 @@ def condition_of(reason: str, otherwise: str) -> str:
 
 
 def verdict(job: observing.Job, pods: Sequence[observing.Pod]) -> Verdict | None:
-    """Judge a failed Job by its pods; None while no pod of it has been seen to end."""
+    """Judge a failed Job by its own pods; None while no pod of it has been seen to end."""
     if job.failed == "DeadlineExceeded":
         text = "The attempt took longer than spec.activeDeadlineSeconds: raise it and apply again."
         return Verdict(Class.DEADLINE, reasons.DEADLINE_EXCEEDED, text)
-    mine = [pod for pod in pods if pod.job == job.name]
-    for pod in reversed(mine):
+    for pod in reversed(pods):
         if pod.disrupted is not None:
             return Verdict(Class.PREEMPTED, reasons.PREEMPTED, observing.sentence(pod.disrupted))
         if pod.overflowed is not None:

@@ -37,6 +37,8 @@ class Job:
     uid: str
     key: str
     spec: str
+    shape: str
+    """Hash of how it was to run; empty for one that an earlier version made."""
     attempt: int
     created: datetime
     suspended: bool
@@ -82,9 +84,15 @@ class Pod:
     name: str
     created: datetime
     job: str
+    controller: str | None
+    """UID of the Job, of this very one and not of a namesake."""
+    node: str
+    """Name of its node; empty until it has one."""
     phase: str
     ready: bool
     deleting: bool
+    due: datetime | None
+    """When a deletion that was asked for should be over: the end of its grace."""
     disrupted: str | None
     """Message of the eviction or preemption."""
     overflowed: str | None
@@ -99,11 +107,15 @@ class Pod:
         """Whether nothing of it runs any more."""
         return self.phase in ("Succeeded", "Failed")
 
-    def rivals(self, key: str, job: str) -> bool:
-        """Whether it still works on a key's output beside the Job of that name."""
+    def works_on(self, key: str) -> bool:
+        """Whether it may still write to a key's output, though its Job may be gone already."""
         parsed = names.parse_job(self.job)
-        other = parsed is not None and parsed[0] == key and self.job != job
-        return not self.finished and (other or (self.job == job and self.deleting))
+        return not self.finished and parsed is not None and parsed[0] == key
+
+    def is_stuck(self, now: datetime, grace: float) -> bool:
+        """Whether it should have ended some seconds ago: its node does not answer."""
+        late = self.due is not None and (now - self.due).total_seconds() > grace
+        return late and not self.finished
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,12 @@ class Children:
     pods: tuple[Pod, ...]
     deployment: Deployment | None
     service_hash: str | None
+
+    def pods_of(self, job: Job) -> tuple[Pod, ...]:
+        """Return the pods of a Job, and none that a deleted namesake left behind."""
+        return tuple(
+            pod for pod in self.pods if pod.job == job.name and pod.controller in (None, job.uid)
+        )
 
 
 def children(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> Children:
@@ -181,6 +199,7 @@ def _job(obj: Mapping[str, Any]) -> Job | None:
         uid=obj["metadata"].get("uid", ""),
         key=parsed[0],
         spec=labels.get(names.SPEC_LABEL, ""),
+        shape=labels.get(names.SHAPE_LABEL, ""),
         attempt=parsed[1],
         created=moment(obj["metadata"].get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         suspended=bool((obj.get("spec") or {}).get("suspend")),
@@ -212,9 +231,12 @@ def _pod(obj: Mapping[str, Any]) -> Pod:
         name=meta["name"],
         created=moment(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         job=str((meta.get("labels") or {}).get(_JOB_NAME, "")),
+        controller=_controller(obj),
+        node=str((obj.get("spec") or {}).get("nodeName") or ""),
         phase=str(status.get("phase") or "Pending"),
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         deleting="deletionTimestamp" in meta,
+        due=moment(meta.get("deletionTimestamp")),
         disrupted=said if disrupted else None,
         overflowed=said if overflowed else None,
         waiting=_waiting(conditions, container),

@@ -90,6 +90,9 @@ class Policy:
     start_grace: float = 3.0
     """How long a new Job may go without a running pod before that is said: most start faster, and
     the status is written once less."""
+    stuck_grace: float = 30.0
+    """How long a pod may outlive the grace of its deletion before its node is said to be lost: the
+    kubelet kills at its end, and needs some seconds to say so."""
     verdict_grace: float = 5.0
     """How long to wait for the pod of a failed Job to be seen: it says why, on another watch."""
     progress_interval: float = 15.0

@@ -8,38 +8,17 @@ event follows at once: a smooth run costs one Job and two statuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Generic
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 
 from mens.api import conditions, jobs, kube, reasons, status
 from mens_operator.manifests import batch, names
-from mens_operator.plans import endings, facts, observing, outcomes, stating, terms
+from mens_operator.plans import endings, facts, observing, outcomes, stating, telling, terms
 
 
-class Course(Generic[terms.StatusT]):
+class Course(telling.Telling[terms.StatusT]):
     """Plans one run, once."""
-
-    def __init__(
-        self,
-        given: terms.Terms[terms.StatusT],
-        observed: outcomes.Observed,
-        *,
-        now: datetime,
-        policy: outcomes.Policy,
-    ) -> None:
-        self.terms = given
-        self.policy = policy
-        self.now = now
-        self.facts = facts.Facts(observed.answers)
-        self.children = observing.children(observed.children, given.metadata)
-        self.draft = stating.Draft(
-            given.status.conditions,
-            given.types,
-            generation=given.metadata.generation,
-            now=now,
-        )
-        self._changes: dict[str, Any] = {}
 
     # -- where the run is ----------------------------------------------------------------------
 
@@ -69,9 +48,21 @@ class Course(Generic[terms.StatusT]):
             # Without its own Job (suspended, deleted) an attempt must not fall back to the one
             # before: that one's end was counted already.
             older = current and job.key == current[0] and job.attempt < current[1]
-            if job.spec == self.terms.spec_key and not (job.deleting or old or older):
+            if job.spec in self.terms.spec_keys and not (job.deleting or old or older):
                 return job
         return None
+
+    def is_outdated(self, job: observing.Job) -> bool:
+        """Whether it waits to run in a way that the spec no longer asks for.
+
+        A pod that works keeps the resources that it has: they change how, not what, and a restart
+        would cost all that it has done. One that waits may be waiting for just that change.
+        """
+        keys = self.terms.spec_keys
+        same = job.shape == self.terms.shape if job.shape else job.spec == keys[-1]
+        pods = self.children.pods_of(job)
+        started = job.ready > 0 or any(pod.phase != "Pending" for pod in pods)
+        return not (same or started or job.finished)
 
     # -- what to do ----------------------------------------------------------------------------
 
@@ -115,7 +106,7 @@ class Course(Generic[terms.StatusT]):
         foreign = [
             job
             for job in self.children.jobs
-            if job.spec != self.terms.spec_key and not job.finished and not job.deleting
+            if job.spec not in self.terms.spec_keys and not job.finished and not job.deleting
         ]
         return self._outcome(removals=self._removals(foreign), requeue_after=min(pauses))
 
@@ -123,12 +114,20 @@ class Course(Generic[terms.StatusT]):
         """Wait for facts; nothing is known that could be written."""
         return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
 
+    def replace(self, job: observing.Job) -> outcomes.Outcome:
+        """Take away a Job whose pod has not begun; the same attempt follows as the spec says."""
+        return outcomes.Outcome(removals=self._removals([job]), requeue_after=1.0)
+
     def start(
-        self, key: str, build: Callable[[batch.Attempt], Mapping[str, Any]]
+        self, keys: Sequence[tuple[str, str]], build: Callable[[batch.Attempt], Mapping[str, Any]]
     ) -> outcomes.Outcome:
-        """Create the Job of the next attempt when it is due and the store works."""
+        """Create the Job of the next attempt when it is due and the store works.
+
+        `keys` are pairs of key and spec's key: today's first, the one that it goes by wins.
+        """
         before, recorded = self.terms.status, self.recorded
         current = names.parse_job(before.job_name)
+        key, spec = next((pair for pair in keys if current and pair[0] == current[0]), keys[0])
         # An attempt that is not recorded as ended goes on under its own number.
         number = current[1] if current and current[0] == key else 1
         number += 1 if recorded and recorded[0] == key else 0
@@ -137,6 +136,9 @@ class Course(Generic[terms.StatusT]):
             touched = before.observed_generation != self.terms.metadata.generation
             if left > 0 and not touched:
                 return self._outcome(requeue_after=left)
+            # Whatever else has to be waited for: the pause is over for this spec.
+            due = min(before.next_attempt_time, self.now.replace(microsecond=0))
+            self._changes["next_attempt_time"] = due
         works = self.facts.storage(self.terms.bucket)
         if works is None:
             return self.asking()
@@ -145,11 +147,12 @@ class Course(Generic[terms.StatusT]):
         name = names.job(self.terms.metadata.name, key, number)
         old = [job for job in self.children.jobs if job.key != key or job.attempt < number - 1]
         removals = self._removals(old)
-        going = any(job.name == name and job.deleting for job in self.children.jobs)
-        if going or any(pod.rivals(key, name) for pod in self.children.pods):
-            # Two pods on one output folder would fight over checkpoints.
+        rivals = [pod for pod in self.children.pods if pod.works_on(key)]
+        if rivals:
+            return self._yield_to(rivals[0], removals)
+        if any(job.name == name and job.deleting for job in self.children.jobs):
             return outcomes.Outcome(removals=removals, requeue_after=2.0)
-        job = build(batch.Attempt(key, self.terms.spec_key, number))
+        job = build(batch.Attempt(key, spec, self.terms.shape, number))
         return outcomes.Outcome(
             objects=(job,), removals=removals, requeue_after=self.policy.start_grace
         )
@@ -161,11 +164,13 @@ class Course(Generic[terms.StatusT]):
             return self._verify(job)
         if job.failed is not None:
             return self._ended(job)
-        pods = [pod for pod in self.children.pods if pod.job == job.name]
+        pods = self.children.pods_of(job)
         # An evicted pod stays beside its replacement: the one that may still work is the one.
         newest = next(
             (pod for pod in reversed(pods) if not pod.finished), pods[-1] if pods else None
         )
+        if newest is not None and newest.is_stuck(self.now, self.policy.stuck_grace):
+            return self._lost(newest)
         started = job.ready > 0 or (newest is not None and newest.phase != "Pending")
         # A finished Job is for a moment neither active nor Complete: what ran goes on running.
         ran = self.terms.status.job_name == job.name and self.draft.was(
@@ -181,32 +186,50 @@ class Course(Generic[terms.StatusT]):
 
     # -- states of a Job -----------------------------------------------------------------------
 
-    def _adopt(self, job: observing.Job) -> None:
-        """Take over an attempt; one of other inputs begins a new count."""
-        before = self.terms.status
-        last = names.parse_job(before.job_name)
-        self._changes = {"job_name": job.name, "next_attempt_time": None}
-        fresh = {"start_time": job.created, "attempts": 0, "completion_time": None}
-        if last is None or last[0] != job.key or before.completion_time is not None:
-            kept = {"conditions", "observed_generation"}
-            gone = {
-                name: field.get_default()
-                for name, field in type(before).model_fields.items()
-                if name not in kept
-            }
-            self._changes = {**gone, **self._changes, **fresh}
-
     def _running(self, job: observing.Job, pod: observing.Pod | None) -> outcomes.Outcome:
         logs = f"kubectl logs -n {self.terms.metadata.namespace} -f job/{job.name}"
         text = f"Attempt {job.attempt} runs in pod {pod.name if pod else '?'}: {logs}"
         self.draft.set(conditions.RUNNING, stating.TRUE, reasons.RUNNING, text)
         self.draft.set(conditions.QUEUED, stating.FALSE, reasons.RUNNING, "The pod runs.")
         self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reasons.RUNNING, text)
-        progress = self.facts.progress(self.terms.output(job.key))
+        progress = self._progress(job)
         self._mirror(progress)
-        proven = self.terms.progress_proves_inputs and progress is not None and progress.step > 0
-        self._clear(working=proven)
-        return self._outcome(requeue_after=self.policy.progress_interval)
+        self._clear(working=self._proves_inputs(progress, job))
+        wait = self.policy.progress_interval
+        if pod is not None and pod.due is not None:  # on its way out, unless its node is lost
+            wait = min(wait, self._until_stuck(pod))
+        return self._outcome(requeue_after=wait)
+
+    def _yield_to(
+        self, pod: observing.Pod, removals: tuple[outcomes.Removal, ...]
+    ) -> outcomes.Outcome:
+        """Wait for a pod that still works: two on one output would fight over checkpoints.
+
+        A deleted Job is gone at once, its pod when the garbage collector has come to it and its
+        grace is over: until then nothing but the pod itself tells of it.
+        """
+        if pod.is_stuck(self.now, self.policy.stuck_grace):
+            return self._lost(pod, removals)
+        where = f"-n {self.terms.metadata.namespace} {pod.name}"
+        text = (
+            f"Pod {pod.name} of an earlier attempt has not ended yet: the next attempt begins"
+            f" when it has (kubectl get pod {where})."
+        )
+        self._waiting(reasons.POD_ENDING, text)
+        return self._outcome(removals=removals, requeue_after=self._until_stuck(pod))
+
+    def _lost(
+        self, pod: observing.Pod, removals: tuple[outcomes.Removal, ...] = ()
+    ) -> outcomes.Outcome:
+        """Say that a pod can neither be used nor replaced: only a person knows if it still runs."""
+        node, where = pod.node or "?", f"-n {self.terms.metadata.namespace} {pod.name}"
+        text = (
+            f"Pod {pod.name} should have ended at {pod.due:%H:%M:%S} UTC: node {node} does not"
+            f" answer. Bring it back, or, if it is off for good, kubectl delete node {node}"
+            f" (or kubectl delete pod {where} --force); the run then goes on by itself."
+        )
+        self._waiting(reasons.NODE_LOST, text)
+        return self._outcome(removals=removals, requeue_after=60.0)
 
     def _queued(self, job: observing.Job, pod: observing.Pod | None) -> outcomes.Outcome:
         reason, words = reasons.QUEUED, job.said
@@ -214,9 +237,7 @@ class Course(Generic[terms.StatusT]):
             reason, words = pod.waiting[0], observing.sentence(pod.waiting[1])
         step = endings.step(reason, job, pod, self.terms.metadata.namespace)
         text = f"{observing.shortened(words)} {step}".strip()
-        self.draft.set(conditions.QUEUED, stating.TRUE, reason, text)
-        self.draft.set(conditions.RUNNING, stating.FALSE, reason, text)
-        self.draft.set(conditions.SUCCEEDED, stating.UNKNOWN, reason, text)
+        self._waiting(reason, text)
         self._clear(working=False)
         return self._outcome(requeue_after=60.0)
 
@@ -236,8 +257,8 @@ class Course(Generic[terms.StatusT]):
 
     def _announced(self, job: observing.Job) -> str | None:
         """Return the digest that the pod says it published."""
-        for pod in reversed(self.children.pods):
-            if pod.job == job.name and pod.ended and pod.ended.termination:
+        for pod in reversed(self.children.pods_of(job)):
+            if pod.ended and pod.ended.termination:
                 artifact = pod.ended.termination.artifact
                 return str(artifact.digest) if artifact else None
         return None
@@ -275,7 +296,7 @@ class Course(Generic[terms.StatusT]):
         return self._outcome(requeue_after=None if ttl is None else float(ttl))
 
     def _ended(self, job: observing.Job) -> outcomes.Outcome:
-        verdict = endings.verdict(job, self.children.pods)
+        verdict = endings.verdict(job, self.children.pods_of(job))
         if verdict is None:
             left = self._left(self.policy.verdict_grace, job.finished_at or job.created)
             if left > 0:
@@ -317,7 +338,7 @@ class Course(Generic[terms.StatusT]):
             same = job.deadline == self.terms.deadline_seconds
             return (verdict.reason, verdict.message) if same else None
         if verdict.kind is endings.Class.MEMORY:
-            less = self.terms.shrink(self.terms.status)
+            less = self.terms.shrink(self.terms.status.model_copy(update=self._changes))
             if less is not None:
                 self._changes |= less
                 return None
@@ -340,68 +361,13 @@ class Course(Generic[terms.StatusT]):
         }
         return backoffs.get(verdict.kind, self.policy.defect).after(job.attempt)
 
-    # -- small things --------------------------------------------------------------------------
+    def _progress(self, job: observing.Job) -> jobs.Progress | None:
+        """Return how far this attempt is; the file of one before it says nothing."""
+        progress = self.facts.progress(self.terms.output(job.key))
+        theirs = progress is not None and progress.attempt not in (0, job.attempt)
+        return None if theirs else progress
 
-    def _left(self, grace: float, since: datetime) -> float:
-        """Return what is left of a grace; none if our clock is behind that of the API server."""
-        age = (self.now - since).total_seconds()
-        return grace - age if age >= 0 else 0.0
-
-    def _withdraw(self, standing: set[str]) -> None:
-        """Take back what stood in the way before and does not now."""
-        text = "What was said before is gone; the next attempt tells."
-        for type_ in {*self.terms.cleared, conditions.LICENSE_CLEARED} - standing:
-            if self.draft.was(type_, stating.FALSE):
-                self.draft.set(type_, stating.UNKNOWN, reasons.PENDING, text)
-
-    def _attempts(self) -> int:
-        return int(self._changes.get("attempts", self.terms.status.attempts))
-
-    def _mirror(self, progress: jobs.Progress | None) -> None:
-        if progress is not None:
-            self._changes["progress"] = status.Progress.model_validate(progress.model_dump())
-
-    def _idle(self, reason: str, text: str) -> None:
-        self.draft.set(conditions.QUEUED, stating.FALSE, reason, text)
-        self.draft.set(conditions.RUNNING, stating.FALSE, reason, text)
-
-    def _clear(self, *, working: bool) -> None:
-        """State what the existence of a Job proves, and the inputs once it has used them."""
-        for type_, (reason, text) in self.terms.cleared.items():
-            if type_ != self.terms.inputs_type or working:
-                self.draft.set(type_, stating.TRUE, reason, text)
-        if not working:
-            text = "The Job checks its inputs first."
-            self.draft.set(self.terms.inputs_type, stating.UNKNOWN, reasons.PENDING, text)
-        if conditions.LICENSE_CLEARED not in self.terms.cleared:
-            text = "The Job reads each input's licence."
-            self.draft.set(conditions.LICENSE_CLEARED, stating.UNKNOWN, reasons.PENDING, text)
-
-    def _removals(self, jobs: list[observing.Job]) -> tuple[outcomes.Removal, ...]:
-        namespace = self.terms.metadata.namespace
-        return tuple(
-            outcomes.Removal("batch/v1", "Job", namespace, job.name, job.uid)
-            for job in jobs
-            if not job.deleting
-        )
-
-    def _outcome(
-        self,
-        *,
-        removals: tuple[outcomes.Removal, ...] = (),
-        requeue_after: float | None = None,
-    ) -> outcomes.Outcome:
-        written = self.terms.status.model_copy(
-            update={
-                **self._changes,
-                "observed_generation": self.terms.metadata.generation,
-                "conditions": self.draft.done(),
-            }
-        )
-        return outcomes.Outcome(
-            removals=removals,
-            status=written.wire(),
-            notes=self.draft.notes(conditions.SUCCEEDED),
-            requeue_after=requeue_after,
-            questions=tuple(self.facts.asked),
-        )
+    def _proves_inputs(self, progress: jobs.Progress | None, job: observing.Job) -> bool:
+        """Whether a step shows that all inputs are right; an unnumbered file may be an old one."""
+        mine = progress is not None and progress.step > 0 and progress.attempt == job.attempt
+        return self.terms.progress_proves_inputs and mine

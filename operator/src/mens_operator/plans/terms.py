@@ -22,8 +22,11 @@ class Terms(Generic[StatusT]):
     inputs_type: str
     """Type of the condition that says whether the inputs are right."""
     metadata: kube.ObjectMeta
-    spec_key: str
-    """Hash of the part of the spec that the output depends on."""
+    spec_keys: tuple[str, ...]
+    """Hash of the part of the spec that the output depends on, first as it is formed now, then as
+    earlier versions formed it: what runs under such a key goes on."""
+    shape: str
+    """Hash of what changes how a pod runs and not what comes out."""
     status: StatusT
     retry_limit: int
     ttl_seconds: int | None

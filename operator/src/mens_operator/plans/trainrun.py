@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import pydantic
 
 from mens.api import conditions, corpus, jobs, reasons, trainrun
-from mens.artifacts import digests, layout, manifests, refs
+from mens.artifacts import digests, errors, layout, manifests, refs
 from mens_operator.manifests import batch, names, platform, pods
-from mens_operator.plans import facts, outcomes, running, terms
-
-_BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
-"""Fields of the spec that no output depends on."""
+from mens_operator.plans import corpus as corpora
+from mens_operator.plans import facts, observing, outcomes, running, terms
 
 
 @dataclass(frozen=True)
@@ -35,29 +33,25 @@ def plan(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensTrainRun."""
-    own = spec_key(resource)
+    own = corpora.spec_keys(resource)
     course = running.Course(_terms(resource, own, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
-    if course.is_over(same_inputs=last is not None and last[0] == _past_key(resource, own)):
+    past = [_past_key(resource, each) for each in own]
+    if course.is_over(same_inputs=last is not None and last[0] in past):
         return course.over()
     if resource.spec.suspend:
         return course.suspended()
     job = course.live()
     if job is not None:
-        return course.follow(job)
+        return course.replace(job) if course.is_outdated(job) else course.follow(job)
     found = _inputs(resource, observed, course.facts)
     if found is None:
         return course.asking()
     if isinstance(found, tuple):
         return course.blocked(*found)
-    key = names.key(own, str(found.base.digest), str(found.corpus.digest))
-    return course.start(key, lambda attempt: _job(resource, found, attempt, installation))
-
-
-def spec_key(resource: trainrun.MensTrainRun) -> str:
-    """Return the hash of what the adapter depends on besides its inputs; as `corpus.spec_key`."""
-    spec = resource.spec.model_dump(mode="json", exclude=_BESIDE, exclude_defaults=True)
-    return names.key(resource.metadata.uid, spec)
+    made_of = (str(found.base.digest), str(found.corpus.digest))
+    keys = [(names.key(each, *made_of), each) for each in own]
+    return course.start(keys, lambda attempt: _job(resource, found, attempt, installation))
 
 
 def _past_key(resource: trainrun.MensTrainRun, own: str) -> str:
@@ -85,14 +79,18 @@ def _inputs(
         return tuple(obstacles)
     made = data.status.artifact
     assert made is not None
+    try:
+        where = refs.Uri.parse(made.uri)
+    except errors.NameRefused as error:
+        text = f"{observing.sentence(str(error))} MensCorpus {data.metadata.name} reports it in"
+        trouble = facts.Trouble(error.reason, f"{text} status.artifact.uri: make the corpus anew.")
+        return (terms.Obstacle(conditions.VALIDATED, trouble),)
     judged = data.status.compliance
     if judged is not None and judged.license_class == str(manifests.LicenseClass.UNKNOWN):
         return (terms.Obstacle(conditions.LICENSE_CLEARED, _unknown_license(data)),)
     return _Inputs(
         base=refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest),
-        corpus=refs.ArtifactRef(
-            uri=refs.Uri.parse(made.uri), digest=digests.Digest.parse(made.digest)
-        ),
+        corpus=refs.ArtifactRef(uri=where, digest=digests.Digest.parse(made.digest)),
     )
 
 
@@ -131,14 +129,15 @@ def _missing(text: str) -> terms.Obstacle:
 
 
 def _terms(
-    resource: trainrun.MensTrainRun, spec_key: str, installation: platform.Platform
+    resource: trainrun.MensTrainRun, own: tuple[str, ...], installation: platform.Platform
 ) -> terms.Terms[trainrun.MensTrainRunStatus]:
     return terms.Terms(
         kind=resource.kind,
         types=conditions.TRAIN_RUN,
         inputs_type=conditions.VALIDATED,
         metadata=resource.metadata,
-        spec_key=spec_key,
+        spec_keys=own,
+        shape=corpora.shape(resource),
         status=resource.status,
         retry_limit=resource.spec.retry.limit,
         ttl_seconds=resource.spec.ttl_seconds_after_finished,
@@ -179,7 +178,11 @@ def _job(
     installation: platform.Platform,
 ) -> Mapping[str, Any]:
     meta, spec = resource.metadata, resource.spec
-    smaller = resource.status.micro_batch_size
+    before = resource.status
+    last = names.parse_job(before.job_name)
+    # What memory ran out for in a run of other inputs, or in one that is over, is no measure.
+    goes_on = last is not None and last[0] == attempt.key and before.completion_time is None
+    smaller = before.micro_batch_size if goes_on else None
     if smaller is not None:
         schedule = spec.schedule.model_copy(update={"micro_batch_size": smaller})
         spec = spec.model_copy(update={"schedule": schedule})
@@ -194,6 +197,7 @@ def _job(
                 namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
             ),
             spec=spec,
+            attempt=attempt.number,
             base=inputs.base,
             corpus=inputs.corpus,
             output=_output(resource, attempt.key, installation),

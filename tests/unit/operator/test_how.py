@@ -1,0 +1,178 @@
+"""What changes how a run runs and not what comes out costs no work that is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from mens.api import corpus, trainrun
+from mens_operator.cluster import kinds
+from mens_operator.manifests import names
+from mens_operator.plans import corpus as corpora
+from tests.support import simulation
+from tests.support.simulation import CORPUS_KEY, RUN_KEY, Simulation
+
+OUT_OF_MEMORY = 71
+LARGE = {"cpu": "2", "memory": "64Gi"}
+SCHEDULE = {"microBatchSize": 8, "effectiveBatchSize": 8}
+
+
+async def trains(sim: Simulation, **spec: Any) -> None:
+    sim.add_model()
+    sim.user(simulation.CORPUS)
+    sim.user(simulation.TRAINRUN, **spec)
+    await sim.settle()
+    await sim.build_corpus()
+
+
+async def runs_out_of_memory(sim: Simulation) -> None:
+    await sim.run_pod(RUN_KEY)
+    await sim.end(RUN_KEY, OUT_OF_MEMORY)
+    await sim.advance(301)
+
+
+def micro_batch(sim: Simulation) -> int:
+    return int(sim.work(RUN_KEY)["spec"]["schedule"]["microBatchSize"])
+
+
+@pytest.mark.parametrize("change", [{"resources": LARGE}, {"queueName": "team-a"}])
+async def test_a_finished_run_stays_finished(sim: Simulation, change: dict[str, Any]) -> None:
+    """Other resources or another queue would give the same adapter."""
+    await trains(sim)
+    await sim.train()
+    artifact = sim.status(RUN_KEY)["artifact"]
+    sim.cluster.writes.clear()
+    sim.user(simulation.TRAINRUN, **change)
+    await sim.advance(60)
+    assert sim.said(RUN_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status(RUN_KEY)["artifact"] == artifact
+    assert [write.key.kind for write in sim.writes()] == [kinds.TRAINRUN]
+
+
+async def test_a_run_that_works_is_not_restarted(sim: Simulation) -> None:
+    """Its pod keeps what it has; the next attempt gets what the spec says now."""
+    await trains(sim)
+    await sim.run_pod(RUN_KEY)
+    before = sim.job(RUN_KEY)
+    sim.user(simulation.TRAINRUN, resources=LARGE)
+    await sim.advance(60)
+    assert sim.job(RUN_KEY)["metadata"]["uid"] == before["metadata"]["uid"]
+    await sim.end(RUN_KEY, 70)
+    await sim.advance(11)
+    container = sim.job(RUN_KEY)["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "64Gi"
+    assert sim.job(RUN_KEY)["metadata"]["name"].endswith("-2")
+
+
+async def test_a_pod_that_waits_is_made_anew(sim: Simulation) -> None:
+    """No node had the memory: with less of it the same attempt can begin."""
+    await trains(sim, resources=LARGE)
+    before = sim.job(RUN_KEY)
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    sim.make_pod(before, {"phase": "Pending", "conditions": [{**waits, "message": "no memory"}]})
+    await sim.advance(10)
+    assert sim.said(RUN_KEY, "Succeeded") == ("Unknown", "Unschedulable")
+    sim.user(simulation.TRAINRUN, resources={"cpu": "1", "memory": "1Gi"})
+    await sim.advance(5)
+    after = sim.job(RUN_KEY)
+    assert after["metadata"]["name"] == before["metadata"]["name"]
+    container = after["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    await sim.run_pod(RUN_KEY)
+    assert sim.said(RUN_KEY, "Succeeded") == ("Unknown", "Running")
+
+
+def as_before(sim: Simulation, owner: kinds.Key) -> None:
+    """Give a finished or running resource the names that earlier versions gave: resources in
+    the key, and no mark of how the Job was to run."""
+    (raw,) = sim.cluster.objects(owner.kind)
+    model = corpus.MensCorpus if owner == CORPUS_KEY else trainrun.MensTrainRun
+    old = corpora.spec_keys(model.model_validate(raw))[1]
+    if owner == RUN_KEY:
+        work = sim.work(RUN_KEY)
+        old_key = names.key(old, work["base"]["digest"], work["corpus"]["digest"])
+    else:
+        old_key = old
+    job = sim.job(owner)
+    pods = [pod for pod in sim.cluster.objects(kinds.POD) if kinds.key_of(pod) == sim.pod_of(job)]
+    for item in (job, *pods):
+        labels = item["metadata"]["labels"]
+        stored = sim.cluster._objects.pop(kinds.key_of(item))
+        new = {**item, "metadata": {**item["metadata"], "name": names.job(owner.name, old_key, 1)}}
+        if item is job:
+            kept = {name: value for name, value in labels.items() if name != names.SHAPE_LABEL}
+            new["metadata"]["labels"] = {**kept, names.KEY_LABEL: old_key, names.SPEC_LABEL: old}
+        else:
+            new["metadata"]["name"] += "-x"
+            job_name = {"batch.kubernetes.io/job-name": names.job(owner.name, old_key, 1)}
+            new["metadata"]["labels"] = {**labels, **job_name}
+        sim.cluster._objects[kinds.key_of(new)] = dataclasses.replace(stored, object=new)
+    said = {**raw["status"], "jobName": names.job(owner.name, old_key, 1)}
+    sim.cluster.set_status(owner, said)
+
+
+@pytest.mark.parametrize("owner", [CORPUS_KEY, RUN_KEY], ids=["corpus", "run"])
+@pytest.mark.parametrize("edited", [False, True])
+async def test_an_upgrade_runs_nothing_again(
+    sim: Simulation, owner: kinds.Key, edited: bool
+) -> None:
+    """What is done under a key of before stays done, also when its time to live is edited."""
+    text = simulation.CORPUS if owner == CORPUS_KEY else simulation.TRAINRUN
+    sim.add_model()
+    sim.user(simulation.CORPUS, resources=LARGE)
+    sim.user(simulation.TRAINRUN, resources=LARGE)
+    await sim.settle()
+    await sim.build_corpus()
+    await sim.train()
+    as_before(sim, owner)
+    sim.restart()
+    if edited:
+        sim.user(text, resources=LARGE, ttlSecondsAfterFinished=10**6)
+    sim.cluster.writes.clear()
+    await sim.advance(60)
+    assert sim.said(owner, "Succeeded") == ("True", "Succeeded")
+    assert not [write for write in sim.writes() if write.key.kind == kinds.JOB]
+
+
+async def test_an_upgrade_leaves_running_jobs_alone(sim: Simulation) -> None:
+    """A Job that an earlier version made goes on, and its retries count on."""
+    await trains(sim, resources=LARGE)
+    await sim.run_pod(RUN_KEY)
+    as_before(sim, RUN_KEY)
+    old = sim.job(RUN_KEY)["metadata"]
+    sim.restart()
+    await sim.advance(60)
+    assert [job["metadata"]["uid"] for job in sim.jobs(RUN_KEY)] == [old["uid"]]
+    assert sim.said(RUN_KEY, "Succeeded") == ("Unknown", "Running")
+    await sim.end(RUN_KEY, 70)
+    await sim.advance(11)
+    assert sim.job(RUN_KEY)["metadata"]["name"] == old["name"].removesuffix("-1") + "-2"
+
+
+async def test_a_smaller_batch_stays_with_its_inputs(sim: Simulation) -> None:
+    """Memory that ran out under other inputs says nothing about these."""
+    await trains(sim, schedule=SCHEDULE)
+    await runs_out_of_memory(sim)
+    assert micro_batch(sim) == 4
+    sim.user(simulation.TRAINRUN, schedule={"microBatchSize": 6, "effectiveBatchSize": 6})
+    await sim.settle()
+    assert micro_batch(sim) == 6
+    await runs_out_of_memory(sim)
+    assert micro_batch(sim) == 3, "half of what this Job used"
+
+
+async def test_a_run_that_is_over_starts_anew_with_its_own_batch(sim: Simulation) -> None:
+    """More memory is what was missing: the micro-batch is that of the spec again."""
+    await trains(sim, schedule={"microBatchSize": 2, "effectiveBatchSize": 2}, retry={"limit": 0})
+    await runs_out_of_memory(sim)
+    await runs_out_of_memory(sim)
+    assert sim.said(RUN_KEY, "Succeeded") == ("False", "OutOfMemory")
+    sim.user(
+        simulation.TRAINRUN,
+        schedule={"microBatchSize": 2, "effectiveBatchSize": 2},
+        resources=LARGE,
+    )
+    await sim.settle()
+    assert micro_batch(sim) == 2
