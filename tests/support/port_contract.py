@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from mens.api import jobs, kube, status
+from mens.artifacts import digests, refs
 from mens_operator.cluster import cache, errors, kinds, lease, port, watch
+from mens_operator.manifests import platform, serving
+from mens_operator.plans import drifting
 
 __all__ = [
     "World",
@@ -32,6 +36,7 @@ __all__ = [
     "test_template_of_a_job_is_immutable",
     "test_the_status_apply_accepts_a_wrong_uid_but_not_a_wrong_version",
     "test_watch_yields_each_change_in_order",
+    "test_what_others_take_of_an_endpoint_is_told",
 ]
 
 
@@ -118,6 +123,53 @@ async def test_apply_leaves_foreign_fields_and_takes_back_its_own(world: World) 
     last = await world.cluster.apply(job(world, "fields"))
     assert "activeDeadlineSeconds" not in last["spec"]
     assert last["metadata"]["annotations"]["who"] == "somebody"
+
+
+async def test_what_others_take_of_an_endpoint_is_told(world: World) -> None:
+    """All that we set is ours at first, also after scaling; a change by others takes it away."""
+    meta = kube.ObjectMeta(name="chat", namespace=world.namespace, uid="u1")
+    work = jobs.ServeJob(
+        resource=jobs.Resource(namespace=world.namespace, name="chat", uid="u1", generation=0),
+        base=refs.ArtifactRef(
+            uri=refs.Uri.parse("s3://mens/m"), digest=digests.Digest.of_bytes(b"")
+        ),
+        base_name="base",
+    )
+    resources = status.Resources(cpu="1000m", memory="1024Mi", gpu=status.Gpu(product="x"))
+    installation = platform.Platform(
+        platform.Images("c:1", "t:1", "s:1"), "s3://mens", {"EMPTY": ""}, "mens-s3", "ca", "robot"
+    )
+    deployment = serving.deployment(
+        installation=installation, metadata=meta, work=work, resources=resources, replicas=0
+    )
+    service = serving.service(metadata=meta)
+    for obj in (deployment, service):  # An owner that is not there: the collector would come.
+        del obj["metadata"]["ownerReferences"]
+
+    def taken(stored: kinds.Object, wanted: Mapping[str, Any]) -> str | None:
+        trimmed = cache.trim(kinds.of(stored), stored)
+        (entry,) = trimmed["metadata"]["managedFields"]
+        return drifting.taken(wanted["spec"], entry["fieldsV1"]["f:spec"])
+
+    for wanted in (deployment, service):
+        stored = await world.cluster.apply(wanted)
+        assert taken(stored, wanted) is None, wanted["kind"]
+    stored = await world.cluster.apply(serving.scaled(await _get(world, deployment), 1))
+    assert (stored["spec"]["replicas"], taken(stored, deployment)) == (1, None)
+    stored = await world.cluster.apply(deployment)
+    stored["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+    stored = await world.cluster.replace(stored)
+    assert taken(stored, deployment) == "spec.template.spec.containers[main].image"
+    assert taken(await world.cluster.apply(deployment), deployment) is None
+    changed = await _get(world, service)
+    changed["spec"]["selector"] = {"app": "other"}
+    assert taken(await world.cluster.replace(changed), service) == "spec.selector"
+
+
+async def _get(world: World, obj: Mapping[str, Any]) -> dict[str, Any]:
+    found = await world.cluster.get(kinds.key_of(obj))
+    assert found is not None
+    return dict(found)
 
 
 async def test_template_of_a_job_is_immutable(world: World) -> None:

@@ -47,6 +47,8 @@ OUTPUT_MISSING: Final = "OutputMissing"
 OBJECT_REFUSED: Final = "ObjectRefused"
 """The API server refuses the object that should exist (quota, policy, an invalid value): its own
 words follow, and it is tried again."""
+OBJECT_CHANGED: Final = "ObjectChanged"
+"""Somebody else has changed a field of a Deployment or Service of ours: it is put back."""
 
 # -- scheduling --------------------------------------------------------------------------------
 UNSCHEDULABLE: Final = "Unschedulable"

@@ -85,9 +85,9 @@ class AdapterStatus(kube.Model):
     message: kube.Text = ""
     """Cause and next step."""
     uri: kube.S3Uri | None = None
-    """Folder of its artifact."""
+    """Folder of its artifact; of the one that is served, while a newer one waits."""
     digest: kube.Digest | None = None
-    """SHA-256 of its manifest."""
+    """SHA-256 of that artifact's manifest."""
     train_run: kube.ObjectName | None = None
     """MensTrainRun that it came from; its artifact is served on when the run is deleted."""
 

@@ -151,3 +151,90 @@ async def test_an_adapter_of_unknown_licence_is_a_matter_of_licence(sim: Simulat
     assert sim.said(SERVE_KEY, "AdaptersReady") == ("False", "LicenseUnknown")
     assert sim.said(SERVE_KEY, "LicenseCleared") == ("False", "LicenseUnknown")
     assert sim.said(CORPUS_KEY, "LicenseCleared")[0] == "True"
+
+
+def states(sim: Simulation) -> dict[str, tuple[bool, str, str | None]]:
+    return {
+        item["name"]: (item["ready"], item["reason"], item.get("digest"))
+        for item in sim.status(SERVE_KEY)["adapters"]
+    }
+
+
+def really(sim: Simulation) -> dict[str, str]:
+    """Name and digest of what the Deployment's pods are told."""
+    (found,) = sim.cluster.objects(kinds.DEPLOYMENT)
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    env = {item["name"]: item.get("value") for item in container["env"]}
+    told = json.loads(env["MENS_JOB"]).get("adapters", [])
+    return {each["name"]: each["artifact"]["digest"] for each in told}
+
+
+MISSING = {"name": "x", "trainRunRef": {"name": "nope"}}
+
+
+async def test_an_adapter_that_nothing_serves_is_not_ready(sim: Simulation) -> None:
+    """It is verified, but another one that is required holds everything up."""
+    await trained(sim)
+    good = tuned(optional=False)
+    sim.user(simulation.SERVE, adapters=[*good, MISSING])
+    await sim.settle()
+    digest = sim.status(RUN_KEY)["artifact"]["digest"]
+    assert states(sim)["tuned"] == (False, "Pending", digest)
+    sim.user(simulation.SERVE, adapters=good)
+    await sim.settle()
+    assert states(sim) == {"tuned": (True, "AdaptersReady", digest)}
+
+
+async def test_a_better_adapter_that_waits_is_not_said_to_be_served(sim: Simulation) -> None:
+    """The status names what is served, and that a newer one is verified; scaling still works."""
+    await trained(sim)
+    good = tuned(optional=False)
+    sim.user(simulation.SERVE, adapters=good, replicas=2)
+    await sim.settle()
+    old = really(sim)["tuned"]
+    sim.user(simulation.SERVE, adapters=[*good, MISSING], replicas=2)
+    sim.user(simulation.TRAINRUN, lora={"rank": 8})
+    await sim.settle()
+    new = str(await sim.train())
+    assert new != old
+    assert states(sim)["tuned"] == (True, "Pending", old)
+    assert new in sim.status(SERVE_KEY)["adapters"][0]["message"]
+    for replicas in (0, 3):
+        sim.user(simulation.SERVE, adapters=[*good, MISSING], replicas=replicas)
+        await sim.settle()
+        assert served(sim) == (replicas, ["tuned"])
+        assert really(sim) == {"tuned": old}
+    sim.user(simulation.SERVE, adapters=good, replicas=3)
+    await sim.settle()
+    assert really(sim) == {"tuned": new}
+    assert states(sim) == {"tuned": (True, "AdaptersReady", new)}
+
+
+async def test_scaling_waits_for_no_other_change(sim: Simulation) -> None:
+    """Limits that cannot be applied now are applied later; the replicas at once."""
+    await trained(sim)
+    sim.user(simulation.SERVE, adapters=tuned(optional=False), replicas=2)
+    await sim.settle()
+    await sim.advance(200)
+    template = next(iter(sim.cluster.objects(kinds.DEPLOYMENT)))["spec"]["template"]
+    changed: dict[str, Any] = {"adapters": tuned(optional=False), "limits": {"maxTokens": 512}}
+    with sim.store_down():
+        sim.user(simulation.SERVE, **changed, replicas=1)
+        await sim.settle()
+        (found,) = sim.cluster.objects(kinds.DEPLOYMENT)
+        assert (found["spec"]["replicas"], found["spec"]["template"]) == (1, template)
+    await sim.advance(60)
+    (found,) = sim.cluster.objects(kinds.DEPLOYMENT)
+    assert found["spec"]["template"] != template
+
+
+async def test_an_old_adapter_is_not_taken_for_that_of_another_run(sim: Simulation) -> None:
+    """What is served keeps the name of the run that it came from."""
+    await trained(sim)
+    sim.user(simulation.SERVE, adapters=tuned(optional=False))
+    await sim.settle()
+    sim.user(simulation.SERVE, adapters=[{"name": "tuned", "trainRunRef": {"name": "better"}}])
+    await sim.advance(100)
+    (state,) = sim.status(SERVE_KEY)["adapters"]
+    assert (state["ready"], state["trainRun"]) == (True, "tune")
+    assert (state["reason"], state["digest"]) == ("TrainRunNotFound", really(sim)["tuned"])

@@ -44,7 +44,7 @@ async def test_a_job_whose_pod_still_runs_has_no_heir(sim: Simulation, how: str)
     assert not sim.names_of(kinds.JOB)
     status, reason, text = sim.condition(CORPUS_KEY, "Succeeded")
     assert (status, reason) == ("Unknown", "PodEnding")
-    assert f"kubectl get pod -n default {sim.pod_of(job).name}" in text
+    assert f"kubectl delete pod -n default {sim.pod_of(job).name}" in text
     being_deleted(sim, job, grace=120)
     await sim.advance(60)
     assert not sim.names_of(kinds.JOB)

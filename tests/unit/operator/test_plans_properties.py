@@ -69,6 +69,22 @@ conditions = st.lists(
 )
 
 
+told = st.sampled_from(["", "{}", '{"base": 1}', "no JSON"])
+deployed = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": small,
+        "template": told.map(
+            lambda text: {
+                "spec": {
+                    "containers": [{"name": "main", "env": [{"name": "MENS_JOB", "value": text}]}]
+                }
+            }
+        ),
+    },
+)
+
+
 def child(kind: str, name: str, labels: Mapping[str, str], status: Any) -> dict[str, Any]:
     owner = {"kind": "Mens", "uid": UID, "controller": True}
     api = {"Job": "batch/v1", "Deployment": "apps/v1"}.get(kind, "v1")
@@ -118,14 +134,25 @@ def children(draw: st.DrawFn, spec_key: str) -> list[dict[str, Any]]:
                 )
             )
             labels = {"batch.kubernetes.io/job-name": name}
-            found.append(child("Pod", f"{name}-{pod}", labels, status))
+            made = child("Pod", f"{name}-{pod}", labels, status)
+            made["metadata"] |= draw(
+                st.fixed_dictionaries({}, optional={"deletionTimestamp": stamps})
+            )
+            owner = draw(st.sampled_from([f"uid-{name}", "gone"]))
+            made["metadata"]["ownerReferences"] = [{"uid": owner, "controller": True}]
+            found.append(made)
     if draw(st.booleans()):
         status = draw(
             st.fixed_dictionaries(
                 {}, optional={"replicas": small, "readyReplicas": small, "updatedReplicas": small}
             )
         )
-        found.append(child("Deployment", "thing", {}, status))
+        made = child("Deployment", "thing", {}, status)
+        made["spec"] = draw(deployed)
+        owned = draw(st.sampled_from([{}, {"f:spec": {}}, {"f:spec": {"f:replicas": {}}}]))
+        entry = {"manager": names.MANAGER, "fieldsV1": owned, "time": draw(stamps)}
+        made["metadata"]["managedFields"] = [entry]
+        found.append(made)
     return found
 
 
@@ -136,7 +163,11 @@ troubles = st.builds(
     st.booleans(),
 )
 progress = st.builds(
-    jobs.Progress, stage=st.just("Train"), step=st.integers(0, 9), total_steps=st.integers(0, 9)
+    jobs.Progress,
+    stage=st.sampled_from(["Train", "x" * 65]),
+    attempt=small,
+    step=st.integers(-1, 9),
+    total_steps=st.integers(0, 9),
 )
 
 
@@ -188,13 +219,15 @@ def plan(
     now: Any = NOW,
 ) -> outcomes.Outcome:
     observed = outcomes.Observed(tuple(kids), {}, answers)
-    return planning.plan(
+    outcome = planning.plan(
         raw,
         observed,
         now=now,
         installation=simulation.INSTALLATION,
         policy=simulation.POLICY,
     )
+    assert "while planning" not in str(outcome.status), "an error was turned into a condition"
+    return outcome
 
 
 def answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mens.api import serve
+from mens_operator import storage
 from mens_operator.cluster import kinds
-from mens_operator.plans import outcomes, planning
+from mens_operator.plans import facts, outcomes, planning
 from mens_operator.plans import serve as endpoints
 from tests.support import simulation
-from tests.support.simulation import CORPUS_KEY, SERVE_KEY, Simulation
+from tests.support.simulation import CORPUS_KEY, RUN_KEY, SERVE_KEY, Simulation
 
 KINDS = ("MensCorpus", "MensTrainRun", "MensServe")
 UNREADABLE = (
@@ -114,3 +117,72 @@ async def test_a_run_that_could_not_be_read_runs_once_it_can(sim: Simulation) ->
     spec = simulation.yaml.safe_load(simulation.CORPUS)["spec"]
     outcome = planned({**raw, "spec": {**spec, "split": {"seed": 18}}})
     assert outcome.questions, "it looks whether the store works, to start the run"
+
+
+@pytest.mark.parametrize("optional", [False, True])
+async def test_an_artifact_of_an_impossible_name_is_a_trouble_of_its_adapter(
+    sim: Simulation, optional: bool
+) -> None:
+    """What a run reports is checked; an optional adapter does not hold up the others."""
+    sim.add_model()
+    run = sim.user(simulation.TRAINRUN)
+    sim.cluster.set_status(
+        RUN_KEY,
+        {
+            "completionTime": sim.stamp(),
+            "observedGeneration": run["metadata"]["generation"],
+            "artifact": {"uri": "s3://mens/a/../b", "digest": "sha256:" + "0" * 64, "sizeBytes": 1},
+            "conditions": [
+                {
+                    "type": "Succeeded",
+                    "status": "True",
+                    "reason": "Succeeded",
+                    "lastTransitionTime": sim.stamp(),
+                }
+            ],
+        },
+    )
+    adapter = {"name": "tuned", "trainRunRef": {"name": "tune"}, "optional": optional}
+    sim.user(simulation.SERVE, adapters=[adapter])
+    await sim.settle()
+    (state,) = sim.status(SERVE_KEY)["adapters"]
+    assert (state["ready"], state["reason"]) == (False, "NameRefused")
+    assert "s3://mens/a/../b" in state["message"]
+    assert "MensTrainRun tune" in state["message"]
+    assert serve.MensServeStatus.model_validate(sim.status(SERVE_KEY))
+    assert bool(sim.names_of(kinds.DEPLOYMENT)) is optional
+
+
+async def test_a_corpus_of_an_impossible_name_is_an_obstacle(sim: Simulation) -> None:
+    """What a corpus reports is checked before a run is started."""
+    sim.add_model()
+    sim.user(simulation.CORPUS)
+    sim.user(simulation.TRAINRUN)
+    await sim.settle()
+    await sim.build_corpus()
+    said = sim.status(CORPUS_KEY)
+    said["artifact"]["uri"] = "s3://mens/a/../b"
+    sim.cluster.set_status(CORPUS_KEY, said)
+    for job in sim.jobs(RUN_KEY):
+        await sim.cluster.delete(kinds.key_of(job))
+    await sim.advance(10)
+    status, reason, text = sim.condition(RUN_KEY, "Validated")
+    assert (status, reason) == ("False", "NameRefused")
+    assert "MensCorpus docs reports it in status.artifact.uri" in text
+
+
+def test_a_bucket_of_an_impossible_name_is_said(sim: Simulation) -> None:
+    """It is the installation's own: every run says so, and nothing is started."""
+    question = facts.Storage("mens")
+    outcome = planning.plan(
+        sim.user(simulation.CORPUS),
+        outcomes.Observed(answers={question: storage.read(sim.store, question)}),
+        now=simulation.START,
+        installation=dataclasses.replace(simulation.INSTALLATION, bucket="mens"),
+        policy=simulation.POLICY,
+    )
+    assert not outcome.objects
+    assert outcome.status is not None
+    said = {item["type"]: item for item in outcome.status["conditions"]}
+    assert (said["Succeeded"]["status"], said["Succeeded"]["reason"]) == ("Unknown", "NameRefused")
+    assert "'mens' is not an S3 URI" in said["StorageReady"]["message"]

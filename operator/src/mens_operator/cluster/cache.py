@@ -10,7 +10,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from mens_operator.cluster import kinds
+from mens_operator.cluster import kinds, port
 
 UID_LABEL: Final = "mens.vox-lang.org/uid"
 """Label of every child, also of pods: UID of the resource that it came from."""
@@ -30,8 +30,10 @@ _META: Final = (
     "labels",
     "ownerReferences",
 )
-_SPEC: Final = ("suspend", "replicas", "activeDeadlineSeconds")
-"""What plans read of the specs of Jobs and Deployments."""
+_SPEC: Final = ("suspend", "activeDeadlineSeconds")
+"""What plans read of the specs of Jobs."""
+_COMPARED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
+"""Kinds that people can change: kept whole, with the fields that are ours. They are few."""
 _POD_SPEC: Final = ("nodeName",)
 _ANNOTATIONS: Final = (PAUSE_ANNOTATION, HASH_ANNOTATION)
 _GRAVES: Final = 10_000
@@ -139,9 +141,12 @@ def trim(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
     if kept:
         meta["annotations"] = kept
     out: dict[str, Any] = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
-    if kind in kinds.RESOURCES:
+    if kind in _COMPARED:
+        entries = source.get("managedFields") or ()
+        meta["managedFields"] = [entry for entry in entries if _is_ours(entry)]
+    if kind in kinds.RESOURCES or kind in _COMPARED:
         out["spec"] = obj.get("spec") or {}
-    elif kind in (kinds.JOB, kinds.DEPLOYMENT):
+    elif kind == kinds.JOB:
         spec = obj.get("spec") or {}
         out["spec"] = {name: spec[name] for name in _SPEC if name in spec}
     elif kind == kinds.POD:
@@ -150,6 +155,11 @@ def trim(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
     if "status" in obj:
         out["status"] = obj["status"]
     return out
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    applied = entry.get("operation") == "Apply" and not entry.get("subresource")
+    return applied and entry.get("manager") == port.FIELD_MANAGER
 
 
 def _uid_label(obj: kinds.Object) -> str:

@@ -7,6 +7,7 @@ other list is atomic.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +24,8 @@ _LIST_KEYS: Final[Mapping[str, str]] = {
     "ownerReferences": "uid",
 }
 """The key that tells the items of a list apart, by the name of the field."""
+_ATOMIC: Final = frozenset({"selector", "nodeSelector", "secretKeyRef"})
+"""Objects that are owned and replaced as a whole, by the name of the field."""
 
 
 def part_of(obj: Mapping[str, Any], sub: str | None) -> dict[str, Any]:
@@ -50,8 +53,31 @@ def paths(value: Any, at: Path = ()) -> Paths:
     return frozenset[Path]().union(*(paths(item, (*at, name)) for name, item in children.items()))
 
 
+def kept(old: Mapping[str, Any], new: Mapping[str, Any], owned: Paths) -> Paths:
+    """Return the owned leaves that somebody else's write has left as they were."""
+    before, after = _leaves(old), _leaves(new)
+    return frozenset(path for path in owned if path in after and before[path] == after[path])
+
+
+def managed(value: Any, owned: Paths, at: Path = ()) -> dict[str, Any] | None:
+    """Return the owned leaves as `managedFields[].fieldsV1` writes them, None if there are none."""
+    children = _children(value, at)
+    if not children:
+        return {} if at in owned else None
+    key = _key_of(value, at)
+    out = {}
+    for name, item in children.items():
+        inner = managed(item, owned, (*at, name))
+        if inner is not None:
+            label = json.dumps({key: name}, separators=(",", ":"))
+            out[f"k:{label}" if key else f"f:{name}"] = inner
+    return out or None
+
+
 def merged(stored: Any, given: Any, at: Path = ()) -> Any:
     """Return the stored value with the given one laid over it."""
+    if at and at[-1] in _ATOMIC:
+        return given
     if isinstance(given, Mapping) and isinstance(stored, Mapping):
         out = dict(stored)
         for name, item in given.items():
@@ -93,9 +119,19 @@ def _drop(value: Any, path: Path, at: Path) -> None:
             value.remove(item)
 
 
+def _leaves(value: Any, at: Path = ()) -> dict[Path, Any]:
+    children = _children(value, at)
+    if not children:
+        return {at: value}
+    found: dict[Path, Any] = {}
+    for name, item in children.items():
+        found |= _leaves(item, (*at, name))
+    return found
+
+
 def _children(value: Any, at: Path) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return dict(value)
+        return {} if at and at[-1] in _ATOMIC else dict(value)
     key = _key_of(value, at)
     return {str(item[key]): item for item in value} if key else {}
 

@@ -22,6 +22,10 @@ _STATUS_APART: Final = {*kinds.RESOURCES, kinds.JOB, kinds.DEPLOYMENT, kinds.POD
 """Kinds with a status subresource: a write of the object never touches the status."""
 
 
+_TRACKED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
+"""Kinds that show in `metadata.managedFields` what the operator has applied and still owns."""
+
+
 @dataclass(frozen=True)
 class Write:
     """One write that somebody asked for."""
@@ -231,7 +235,9 @@ class MemoryCluster:
             raise errors.NotFound(f"404: {key} not found")
         return stored
 
-    def _create(self, key: kinds.Key, obj: kinds.Object) -> tuple[dict[str, Any], bool]:
+    def _create(
+        self, key: kinds.Key, obj: kinds.Object, applied: fields.Paths = frozenset()
+    ) -> tuple[dict[str, Any], bool]:
         if key in self._objects:
             raise errors.Conflict(f"409: {key} already exists")
         new = copy.deepcopy(dict(obj))
@@ -247,7 +253,9 @@ class MemoryCluster:
             meta["generation"] = 1
         if key.kind in _STATUS_APART and key.kind != kinds.POD:
             new.pop("status", None)
-        self._objects[key] = _Stored(new, {})
+        if key.kind in _TRACKED:
+            meta["managedFields"] = self._managed(new, applied)
+        self._objects[key] = _Stored(new, {port.FIELD_MANAGER: applied} if applied else {})
         self._tell("ADDED", new)
         return new, True
 
@@ -259,9 +267,7 @@ class MemoryCluster:
         if stored is None:
             if sub:
                 raise errors.NotFound(f"404: {key} not found")
-            created, _ = self._create(key, {**copy.deepcopy(dict(obj))})
-            self._objects[key].owned[port.FIELD_MANAGER] = fields.paths(part)
-            return created, True
+            return self._create(key, obj, fields.paths(part))
         _require_version(stored.object, obj)
         manager = f"{port.FIELD_MANAGER}/{sub}" if sub else port.FIELD_MANAGER
         given = fields.paths(part)
@@ -271,10 +277,16 @@ class MemoryCluster:
         dropped = stored.owned.get(manager, frozenset()) - given - others
         wanted = fields.merged(fields.without(stored.object, dropped), part)
         stored.owned[manager] = given
-        return self._store(key, wanted, stored, sub=sub)
+        return self._store(key, wanted, stored, sub=sub, applied=True)
 
     def _store(
-        self, key: kinds.Key, wanted: dict[str, Any], stored: _Stored, *, sub: str | None = None
+        self,
+        key: kinds.Key,
+        wanted: dict[str, Any],
+        stored: _Stored,
+        *,
+        sub: str | None = None,
+        applied: bool = False,
     ) -> tuple[dict[str, Any], bool]:
         old = stored.object
         if sub == "status":
@@ -288,6 +300,8 @@ class MemoryCluster:
             meta.pop(name, None)
             meta |= {name: old["metadata"][name]} if name in old["metadata"] else {}
         wanted["metadata"] = meta
+        if key.kind in _TRACKED and not sub:
+            self._track(stored, wanted, applied=applied)
         if wanted == old:
             return old, False
         if key.kind in _GENERATED and wanted.get("spec") != old.get("spec"):
@@ -297,6 +311,26 @@ class MemoryCluster:
         stored.object = wanted
         self._tell("MODIFIED", wanted)
         return wanted, True
+
+    def _track(self, stored: _Stored, wanted: dict[str, Any], *, applied: bool) -> None:
+        """Note which fields are still the operator's, and when it last changed them."""
+        old, owned = stored.object, stored.owned.get(port.FIELD_MANAGER, frozenset())
+        if not applied:
+            owned = fields.kept(fields.part_of(old, None), fields.part_of(wanted, None), owned)
+            stored.owned[port.FIELD_MANAGER] = owned
+        before = old["metadata"].get("managedFields") or [{}]
+        wanted["metadata"].pop("managedFields", None)
+        (entry,) = self._managed(wanted, owned)
+        same = entry["fieldsV1"] == before[0].get("fieldsV1")
+        if before[0] and (not applied or (same and wanted.get("spec") == old.get("spec"))):
+            entry["time"] = before[0]["time"]
+        wanted["metadata"]["managedFields"] = [entry]
+
+    def _managed(self, obj: kinds.Object, owned: fields.Paths) -> list[dict[str, Any]]:
+        names = fields.managed(fields.part_of(obj, None), owned) or {}
+        time = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        entry = {"manager": port.FIELD_MANAGER, "operation": "Apply", "time": time}
+        return [{**entry, "fieldsV1": names}]
 
     def _tell(self, type_: str, obj: dict[str, Any]) -> None:
         self._history.append((self._version, port.Change(type_, copy.deepcopy(obj))))

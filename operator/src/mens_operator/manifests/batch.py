@@ -22,6 +22,16 @@ class Attempt:
     number: int
     """Counts from 1 for each key."""
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its marks on the Job."""
+        return {
+            names.KEY_LABEL: self.key,
+            names.SPEC_LABEL: self.spec,
+            names.SHAPE_LABEL: self.shape,
+            names.ATTEMPT_LABEL: str(self.number),
+        }
+
 
 def job(
     *,
@@ -69,13 +79,7 @@ def job(
     }
     if deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = deadline_seconds
-    marks = {
-        names.KEY_LABEL: attempt.key,
-        names.SPEC_LABEL: attempt.spec,
-        names.SHAPE_LABEL: attempt.shape,
-        names.ATTEMPT_LABEL: str(attempt.number),
-        **({names.QUEUE_LABEL: queue} if queue else {}),
-    }
+    marks = {**attempt.labels, **({names.QUEUE_LABEL: queue} if queue else {})}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

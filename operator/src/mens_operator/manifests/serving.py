@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mens.api import jobs, kube, status
@@ -107,6 +108,24 @@ def _marked(obj: dict[str, Any]) -> dict[str, Any]:
     return {**obj, "metadata": {**obj["metadata"], "annotations": notes}}
 
 
-def hash_of(obj: dict[str, Any]) -> str:
+def scaled(there: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """Return an object that is there with other replicas, whatever it was built from.
+
+    Without the mark of what it was built from: that is compared again when that can be.
+    """
+    kept = ("namespace", "name", "labels", "ownerReferences")
+    meta = {name: there["metadata"][name] for name in kept if name in there["metadata"]}
+    spec = {**_without_nulls(there["spec"]), "replicas": replicas}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out what the API server writes as null: nobody may apply that."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def hash_of(obj: Mapping[str, Any]) -> str:
     """Return the hash that an object was marked with."""
     return str(obj["metadata"]["annotations"][names.HASH_ANNOTATION])

@@ -72,7 +72,8 @@ def condition_of(reason: str, otherwise: str) -> str:
 def verdict(job: observing.Job, pods: Sequence[observing.Pod]) -> Verdict | None:
     """Judge a failed Job by its own pods; None while no pod of it has been seen to end."""
     if job.failed == "DeadlineExceeded":
-        text = "The attempt took longer than spec.activeDeadlineSeconds: raise it and apply again."
+        limit = f"spec.activeDeadlineSeconds ({job.deadline})"
+        text = f"The attempt took longer than {limit}: raise it and apply again."
         return Verdict(Class.DEADLINE, reasons.DEADLINE_EXCEEDED, text)
     for pod in reversed(pods):
         if pod.disrupted is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pydantic
 
 from mens.api import jobs, kube, reasons
-from mens_operator.manifests import names
+from mens_operator.manifests import names, pods
 
 _IMAGE_TROUBLE: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -101,6 +101,8 @@ class Pod:
     """One of our reasons and the words of scheduler or kubelet."""
     ended: Ended | None
     """How the container ended, the last time for one that is started again."""
+    template: str = ""
+    """Hash of the template of a Deployment that it was made from."""
 
     @property
     def finished(self) -> bool:
@@ -119,11 +121,25 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Applied:
+    """An object of ours that anybody may have changed since."""
+
+    object: Mapping[str, Any]
+    hash: str
+    """What it was built from."""
+    owned: Mapping[str, Any] | None
+    """Fields that are still ours, as `managedFields` writes them; None if that is not known."""
+    since: datetime | None
+    """When we last changed something in it."""
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A Deployment of ours."""
 
-    name: str
-    applied_hash: str
+    applied: Applied
+    work: jobs.ServeJob | None
+    """What its pods are told to serve; None if that cannot be read."""
     wanted: int
     replicas: int
     updated: int
@@ -139,7 +155,7 @@ class Children:
     jobs: tuple[Job, ...]
     pods: tuple[Pod, ...]
     deployment: Deployment | None
-    service_hash: str | None
+    service: Applied | None
 
     def pods_of(self, job: Job) -> tuple[Pod, ...]:
         """Return the pods of a Job, and none that a deleted namesake left behind."""
@@ -163,13 +179,13 @@ def children(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> 
         return [obj for obj in by_kind.get(kind, ()) if _controller(obj) == owner.uid]
 
     deployments = [_deployment(obj) for obj in owned("Deployment")]
-    services = [_hash(obj) for obj in owned("Service")]
+    services = [_applied(obj) for obj in owned("Service")]
     found = tuple(job for obj in owned("Job") if (job := _job(obj)) is not None)
     return Children(
         jobs=tuple(sorted(found, key=lambda job: (job.created, job.attempt, job.name))),
         pods=tuple(sorted(map(_pod, by_kind.get("Pod", ())), key=lambda it: (it.created, it.name))),
         deployment=deployments[0] if deployments else None,
-        service_hash=services[0] if services else None,
+        service=services[0] if services else None,
     )
 
 
@@ -241,6 +257,7 @@ def _pod(obj: Mapping[str, Any]) -> Pod:
         overflowed=said if overflowed else None,
         waiting=_waiting(conditions, container),
         ended=_ended(container),
+        template=str((meta.get("labels") or {}).get("pod-template-hash", "")),
     )
 
 
@@ -275,8 +292,8 @@ def _deployment(obj: Mapping[str, Any]) -> Deployment:
     status = obj.get("status") or {}
     seen = _number(status.get("observedGeneration"))
     return Deployment(
-        name=obj["metadata"]["name"],
-        applied_hash=_hash(obj),
+        applied=_applied(obj),
+        work=_served(obj),
         wanted=_number((obj.get("spec") or {}).get("replicas")),
         replicas=_number(status.get("replicas")),
         updated=_number(status.get("updatedReplicas")),
@@ -285,8 +302,28 @@ def _deployment(obj: Mapping[str, Any]) -> Deployment:
     )
 
 
-def _hash(obj: Mapping[str, Any]) -> str:
-    return str((obj["metadata"].get("annotations") or {}).get(names.HASH_ANNOTATION, ""))
+def _served(obj: Mapping[str, Any]) -> jobs.ServeJob | None:
+    template = ((obj.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in template.get("containers") or ():
+        for variable in container.get("env") or ():
+            if container.get("name") == pods.CONTAINER and variable.get("name") == jobs.JOB_ENV:
+                try:
+                    return jobs.ServeJob.model_validate_json(str(variable.get("value")))
+                except pydantic.ValidationError:
+                    return None
+    return None
+
+
+def _applied(obj: Mapping[str, Any]) -> Applied:
+    meta = obj["metadata"]
+    entries = meta.get("managedFields") or ()
+    ours = [entry for entry in entries if entry.get("manager") == names.MANAGER]
+    return Applied(
+        object=obj,
+        hash=str((meta.get("annotations") or {}).get(names.HASH_ANNOTATION, "")),
+        owned=ours[0].get("fieldsV1") if ours else None,
+        since=moment(ours[0].get("time")) if ours else None,
+    )
 
 
 def _controller(obj: Mapping[str, Any]) -> str | None:

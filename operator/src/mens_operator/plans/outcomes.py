@@ -93,6 +93,8 @@ class Policy:
     stuck_grace: float = 30.0
     """How long a pod may outlive the grace of its deletion before its node is said to be lost: the
     kubelet kills at its end, and needs some seconds to say so."""
+    contested: float = 60.0
+    """Least seconds between two corrections of an object: somebody may write it all the time."""
     verdict_grace: float = 5.0
     """How long to wait for the pod of a failed Job to be seen: it says why, on another watch."""
     progress_interval: float = 15.0

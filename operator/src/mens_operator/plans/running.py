@@ -213,7 +213,7 @@ class Course(telling.Telling[terms.StatusT]):
         where = f"-n {self.terms.metadata.namespace} {pod.name}"
         text = (
             f"Pod {pod.name} of an earlier attempt has not ended yet: the next attempt begins"
-            f" when it has (kubectl get pod {where})."
+            f" when it has (kubectl delete pod {where} ends it now)."
         )
         self._waiting(reasons.POD_ENDING, text)
         return self._outcome(removals=removals, requeue_after=self._until_stuck(pod))
@@ -222,7 +222,7 @@ class Course(telling.Telling[terms.StatusT]):
         self, pod: observing.Pod, removals: tuple[outcomes.Removal, ...] = ()
     ) -> outcomes.Outcome:
         """Say that a pod can neither be used nor replaced: only a person knows if it still runs."""
-        node, where = pod.node or "?", f"-n {self.terms.metadata.namespace} {pod.name}"
+        node, where = pod.node or "<name>", f"-n {self.terms.metadata.namespace} {pod.name}"
         text = (
             f"Pod {pod.name} should have ended at {pod.due:%H:%M:%S} UTC: node {node} does not"
             f" answer. Bring it back, or, if it is off for good, kubectl delete node {node}"
@@ -348,7 +348,8 @@ class Course(telling.Telling[terms.StatusT]):
         if counted + 1 <= limit:
             return None
         memory = verdict.kind is endings.Class.MEMORY
-        step = "Raise spec.resources.memory." if memory else "See kubectl logs of the Job's pod."
+        logs = f"See kubectl logs -n {self.terms.metadata.namespace} job/{job.name}."
+        step = "Raise spec.resources.memory." if memory else logs
         reason = verdict.reason if memory else reasons.RETRIES_EXHAUSTED
         text = f"{verdict.message} That was attempt {counted + 1} of {limit + 1}. {step}"
         return reason, text

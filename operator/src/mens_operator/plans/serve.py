@@ -7,34 +7,17 @@ was, and a condition says what is wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-import pydantic
-
-from mens.api import conditions, jobs, reasons, serve, trainrun
-from mens.artifacts import digests, manifests, refs
+from mens.api import conditions, jobs, reasons, serve
+from mens.artifacts import digests, refs
 from mens.provenance import obligations
 from mens_operator.manifests import platform, pods, serving
-from mens_operator.plans import endings, facts, observing, outcomes, stating
+from mens_operator.plans import drifting, endings, facts, fitting, observing, outcomes, stating
 
-
-@dataclass(frozen=True)
-class _Adapter:
-    """What is known about one adapter."""
-
-    wanted: serve.Adapter
-    ref: refs.ArtifactRef | None
-    """Which artifact it is, as far as that is known."""
-    served: bool
-    """Whether that artifact is part of the configuration."""
-    trouble: facts.Trouble | None
-    """What is wrong; None for one that is right, or that is still being asked about."""
-    compliance: manifests.Compliance | None = None
-    """What one owes for serving it; None unless its manifest could be read."""
-    note: str = ""
-    """What there is to say of one that is right."""
+_ABOUT_THE_BASE: Final = {reasons.BASE_MODEL_INVALID, reasons.PICKLE_REFUSED}
+"""What a server refuses before it looks at an adapter."""
 
 
 def plan(
@@ -72,13 +55,26 @@ class _Plan:
             generation=resource.metadata.generation,
             now=now,
         )
+        self.now = now
         self.requeue: list[float] = []
+        self.changed = ""
+        """What somebody else has changed."""
+        there = self.children.deployment
+        self.work = there.work if there else None
+        """What the pods are told to serve, once this outcome is applied."""
 
     def outcome(self) -> outcomes.Outcome:
         """Plan."""
         uri = self.resource.spec.base_model.uri
         base = self.facts.base(uri)
-        adapters = [self._adapter(wanted, base) for wanted in self.resource.spec.adapters]
+        context = fitting.Context(
+            namespace=self.resource.metadata.namespace,
+            references=self.observed.references,
+            said={said.name: said for said in self.resource.status.adapters},
+            base=base,
+            facts=self.facts,
+        )
+        adapters = [fitting.look(wanted, context) for wanted in self.resource.spec.adapters]
         if self.facts.asked:
             return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
         obstacle = self._judge(base, adapters)
@@ -90,71 +86,15 @@ class _Plan:
         self._ready(obstacle, applied=bool(objects))
         return outcomes.Outcome(
             objects=objects,
-            status=self._status(base, adapters).wire(),
+            status=self._status(base, [self._state(each, context) for each in adapters]).wire(),
             notes=self.draft.notes(conditions.READY),
             requeue_after=min(self.requeue, default=None),
         )
 
-    # -- adapters ------------------------------------------------------------------------------
-
-    def _adapter(
-        self, wanted: serve.Adapter, base: facts.Artifact | facts.Trouble | None
-    ) -> _Adapter:
-        last, ref = self._last(wanted), self._resolve(wanted)
-        note = ""
-        if isinstance(ref, facts.Trouble):
-            if last is None or ref.reason != reasons.TRAIN_RUN_NOT_FOUND:
-                return _Adapter(wanted, last, last is not None, ref)
-            ref, note = last, "The run is gone; what it published goes on being served."
-        answer = self.facts.output(str(ref.uri), str(ref.digest))
-        if answer is None:
-            return _Adapter(wanted, ref, False, None)
-        if isinstance(answer, facts.Trouble):
-            kept = last if answer.storage else None
-            return _Adapter(wanted, kept or ref, kept is not None, answer)
-        trouble = _misfit(wanted, answer, base) if isinstance(base, facts.Artifact) else None
-        if trouble is not None:
-            return _Adapter(wanted, ref, False, trouble)
-        return _Adapter(wanted, ref, True, None, answer.manifest.compliance, note)
-
-    def _last(self, wanted: serve.Adapter) -> refs.ArtifactRef | None:
-        """Return what has been verified and served under this name from the same place."""
-        run = wanted.train_run_ref.name if wanted.train_run_ref else None
-        for said in self.resource.status.adapters:
-            if said.name != wanted.name or not said.ready or said.train_run != run:
-                continue
-            given = wanted.artifact
-            if said.uri and said.digest and (given is None or given.digest == said.digest):
-                return _ref(said.uri, said.digest)
-        return None
-
-    def _resolve(self, wanted: serve.Adapter) -> refs.ArtifactRef | facts.Trouble:
-        """Find out which artifact is meant."""
-        if wanted.artifact is not None:
-            return _ref(wanted.artifact.uri, wanted.artifact.digest)
-        name = wanted.train_run_ref.name if wanted.train_run_ref else ""
-        where = self.resource.metadata.namespace
-        raw = self.observed.references.get(("MensTrainRun", name))
-        if raw is None:
-            text = f"There is no MensTrainRun {name} in namespace {where}: apply one, or correct"
-            return facts.Trouble(
-                reasons.TRAIN_RUN_NOT_FOUND, f"{text} trainRunRef of adapter {wanted.name}."
-            )
-        try:
-            run = trainrun.MensTrainRun.model_validate(raw)
-        except pydantic.ValidationError:
-            return facts.Trouble(reasons.TRAIN_RUN_NOT_FOUND, f"MensTrainRun {name} is unreadable.")
-        if run.status.artifact is not None and run.status.completion_time is not None:
-            return _ref(run.status.artifact.uri, run.status.artifact.digest)
-        top = [item for item in run.status.conditions if item.type == conditions.SUCCEEDED]
-        why = f" ({top[0].reason})" if top else ""
-        text = f"MensTrainRun {name} has not succeeded yet{why}: kubectl describe mtr -n {where}"
-        return facts.Trouble(reasons.TRAIN_RUN_NOT_READY, f"{text} {name}")
-
     # -- conditions ----------------------------------------------------------------------------
 
     def _judge(
-        self, base: facts.Artifact | facts.Trouble | None, adapters: list[_Adapter]
+        self, base: facts.Artifact | facts.Trouble | None, adapters: list[fitting.Adapter]
     ) -> facts.Trouble | None:
         """Set the conditions about inputs; return what keeps it all from being applied."""
         troubles = [adapter.trouble for adapter in adapters if adapter.trouble]
@@ -187,7 +127,7 @@ class _Plan:
         self.requeue.append(self.policy.storage.since(age))
 
     def _judge_adapters(
-        self, adapters: list[_Adapter], required: list[facts.Trouble], *, known: bool
+        self, adapters: list[fitting.Adapter], required: list[facts.Trouble], *, known: bool
     ) -> None:
         """Judge the adapters; whether they fit is open until the base is known."""
         if not required and not known:
@@ -205,7 +145,7 @@ class _Plan:
             self.requeue.append(self.policy.wrong_input.since(age))
 
     def _judge_license(
-        self, base: facts.Artifact, adapters: list[_Adapter]
+        self, base: facts.Artifact, adapters: list[fitting.Adapter]
     ) -> facts.Trouble | None:
         """Clear the base; the endpoint owes what base and served adapters ask for together."""
         trouble = base.license
@@ -245,6 +185,8 @@ class _Plan:
             reason, text = obstacle.reason, obstacle.message + tail
             age = self.draft.age(conditions.READY, stating.FALSE)
             self.requeue.append(self.policy.wrong_input.since(age))
+        elif self.changed:
+            reason, text = reasons.OBJECT_CHANGED, self.changed
         elif applied or deployment is None or not deployment.settled:
             text = "The Deployment was just changed."
         elif wanted == 0:
@@ -260,41 +202,48 @@ class _Plan:
         """Give the reason of the first pod that says one."""
         count = f"{deployment.ready} of {deployment.wanted} pods are ready."
         where = f"-n {self.resource.metadata.namespace}"
-        for pod in self.children.pods:
-            if pod.waiting is not None and not pod.deleting:
+        for pod in self._newest_pods():
+            if pod.waiting is not None:
                 reason, words = pod.waiting
                 more = f"kubectl describe pod {where} {pod.name}"
                 return reason, f"{count} {observing.sentence(words)} See {more}"
-            if pod.ended is not None and not pod.ready and not pod.deleting:
+            if pod.ended is not None and not pod.ready:
                 verdict = endings.of_container(pod.ended)
+                self._refused(verdict)
                 more = f"kubectl logs {where} {pod.name} --previous"
                 return verdict.reason, f"{count} {verdict.message} See {more}"
         return reasons.PROGRESSING, f"{count} Loading a model takes a while."
 
+    def _newest_pods(self) -> list[observing.Pod]:
+        """Return the pods of today's template: the others are on their way out."""
+        pods = [pod for pod in self.children.pods if not pod.deleting]
+        return [pod for pod in pods if pod.template == pods[-1].template]
+
+    def _refused(self, verdict: endings.Verdict) -> None:
+        """Say where it belongs what a server found wrong that no manifest tells."""
+        if verdict.kind not in (endings.Class.WRONG_INPUT, endings.Class.STORAGE):
+            return
+        type_ = endings.condition_of(verdict.reason, conditions.ADAPTERS_READY)
+        if verdict.kind is endings.Class.STORAGE:
+            type_ = conditions.STORAGE_READY
+        if verdict.reason in _ABOUT_THE_BASE:
+            text = "Whether the adapters fit is seen once the base can be loaded."
+            self.draft.set(type_, stating.UNKNOWN, reasons.PENDING, text)
+        else:
+            self.draft.set(type_, stating.FALSE, verdict.reason, verdict.message)
+
     # -- objects and status --------------------------------------------------------------------
 
     def _scaled(self) -> tuple[Mapping[str, Any], ...]:
-        """Return what runs with other replicas: for that nothing need be read.
-
-        Only if what runs can be built again from the status to the same template; otherwise more
-        than the replicas has changed, and that has to wait.
-        """
-        is_there, digest = self.children.deployment, self.resource.status.base_digest
-        if is_there is None or digest is None:
+        """Return what runs with other replicas: for that nothing need be read or agreed."""
+        there, replicas = self.children.deployment, self.resource.spec.replicas
+        if there is None or there.wanted == replicas or not there.applied.object.get("spec"):
             return ()
-        adapters = [
-            _Adapter(each, last, True, None)
-            for each in self.resource.spec.adapters
-            if (last := self._last(each)) is not None
-        ]
-        deployment = self._deployment(digests.Digest.parse(digest), adapters)
-        same = is_there.applied_hash == serving.hash_of(deployment)
-        changed = is_there.wanted != self.resource.spec.replicas
-        return (deployment,) if same and changed else ()
+        return (serving.scaled(there.applied.object, replicas),)
 
-    def _deployment(self, base: digests.Digest, adapters: list[_Adapter]) -> dict[str, Any]:
+    def _work(self, base: digests.Digest, adapters: list[fitting.Adapter]) -> jobs.ServeJob:
         meta, spec = self.resource.metadata, self.resource.spec
-        work = jobs.ServeJob(
+        return jobs.ServeJob(
             # The generation stays out: scaling must not restart pods.
             resource=jobs.Resource(
                 namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=0
@@ -316,34 +265,58 @@ class _Plan:
             max_queue_length=spec.limits.max_queue_length,
             max_tokens=spec.limits.max_tokens,
         )
-        return serving.deployment(
-            installation=self.installation,
-            metadata=meta,
-            work=work,
-            resources=spec.resources,
-            replicas=spec.replicas,
-        )
 
     def _objects(
-        self, base: digests.Digest, adapters: list[_Adapter]
+        self, base: digests.Digest, adapters: list[fitting.Adapter]
     ) -> tuple[Mapping[str, Any], ...]:
-        """Return what has to be applied: only what is missing or was built from something else."""
-        deployment = self._deployment(base, adapters)
+        """Return what has to be applied: what is missing, built from something else, or changed."""
+        work = self._work(base, adapters)
+        deployment = serving.deployment(
+            installation=self.installation,
+            metadata=self.resource.metadata,
+            work=work,
+            resources=self.resource.spec.resources,
+            replicas=self.resource.spec.replicas,
+        )
         service = serving.service(metadata=self.resource.metadata)
-        is_there = self.children.deployment
+        there = self.children.deployment
         out: list[Mapping[str, Any]] = []
-        if self.children.service_hash != serving.hash_of(service):
+        if self._differs(service, self.children.service):
             out.append(service)
-        if (
-            is_there is None
-            or is_there.applied_hash != serving.hash_of(deployment)
-            or is_there.wanted != self.resource.spec.replicas
-        ):
+        scales = there is not None and there.wanted != self.resource.spec.replicas
+        if self._differs(deployment, there.applied if there else None) or scales:
+            self.work = work
             out.append(deployment)
         return tuple(out)
 
+    def _differs(self, wanted: Mapping[str, Any], there: observing.Applied | None) -> bool:
+        """Whether an object has to be applied; what others changed is put back now and then."""
+        if there is None or there.hash != serving.hash_of(wanted):
+            return True
+        if there.owned is None or there.since is None:
+            return False
+        # Replicas are compared by themselves.
+        spec = {name: value for name, value in wanted["spec"].items() if name != "replicas"}
+        field = drifting.taken(spec, there.owned.get("f:spec") or {"": {}})
+        if field is None:
+            return False
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        where = f"-n {self.resource.metadata.namespace} {kind.lower()} {name}"
+        who = f"kubectl get {where} -o yaml --show-managed-fields says who"
+        text = f"Somebody else has changed {field} of {kind} {name}: it is put back"
+        self.changed = f"{text} ({who})."
+        left = self.policy.contested - (self.now - there.since).total_seconds()
+        if left > 0:
+            self.requeue.append(left)
+        return left <= 0
+
+    def _state(self, adapter: fitting.Adapter, context: fitting.Context) -> serve.AdapterStatus:
+        told = self.work.adapters if self.work else ()
+        applied = next((each for each in told if each.name == adapter.wanted.name), None)
+        return fitting.state(adapter, applied, context)
+
     def _status(
-        self, base: facts.Artifact | facts.Trouble | None, adapters: list[_Adapter]
+        self, base: facts.Artifact | facts.Trouble | None, adapters: list[serve.AdapterStatus]
     ) -> serve.MensServeStatus:
         before, meta = self.resource.status, self.resource.metadata
         deployment = self.children.deployment
@@ -360,42 +333,5 @@ class _Plan:
             base_digest=(
                 str(base.digest) if isinstance(base, facts.Artifact) else before.base_digest
             ),
-            adapters=tuple(_state(adapter) for adapter in adapters),
+            adapters=tuple(adapters),
         )
-
-
-def _ref(uri: str, digest: str) -> refs.ArtifactRef:
-    return refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=digests.Digest.parse(digest))
-
-
-def _misfit(
-    wanted: serve.Adapter, adapter: facts.Artifact, base: facts.Artifact
-) -> facts.Trouble | None:
-    """Return why an adapter cannot run on a base: they are compared by digest."""
-    if adapter.manifest.kind is not manifests.Kind.ADAPTER:
-        text = f"Adapter {wanted.name} names an artifact of kind {adapter.manifest.kind}."
-        return facts.Trouble(reasons.ADAPTER_INVALID, f"{text} Give the artifact of a train run.")
-    if adapter.license is not None:
-        return adapter.license
-    trained_on = adapter.manifest.input(manifests.Role.BASE)
-    if trained_on is not None and trained_on.digest == base.digest:
-        return None
-    said = trained_on.digest if trained_on else "no base at all"
-    return facts.Trouble(
-        reasons.BASE_MISMATCH,
-        f"Adapter {wanted.name} was trained on {said}, the endpoint serves {base.digest}. Train it"
-        " on this base, or serve it in a MensServe of its own base.",
-    )
-
-
-def _state(adapter: _Adapter) -> serve.AdapterStatus:
-    trouble, run = adapter.trouble, adapter.wanted.train_run_ref
-    return serve.AdapterStatus(
-        name=adapter.wanted.name,
-        ready=adapter.served,
-        train_run=run.name if run else None,
-        reason=trouble.reason if trouble else reasons.ADAPTERS_READY,
-        message=trouble.message if trouble else adapter.note,
-        uri=str(adapter.ref.uri) if adapter.ref else None,
-        digest=str(adapter.ref.digest) if adapter.ref else None,
-    )

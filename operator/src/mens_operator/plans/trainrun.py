@@ -110,7 +110,9 @@ def _corpus(
     try:
         found = corpus.MensCorpus.model_validate(raw)
     except pydantic.ValidationError:
-        return _missing(f"MensCorpus {name} cannot be read by this version of the operator.")
+        text = f"MensCorpus {name} cannot be read by this version of the operator: see its"
+        trouble = facts.Trouble(reasons.CORPUS_NOT_READY, f"{text} condition Succeeded.")
+        return terms.Obstacle(conditions.VALIDATED, trouble)
     said = {condition.type: condition for condition in found.status.conditions}
     top = said.get(conditions.SUCCEEDED)
     if top is not None and top.status == "True" and found.status.artifact is not None:
