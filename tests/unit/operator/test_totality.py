@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mens.api import serve
 from mens_operator import storage
 from mens_operator.cluster import kinds
+from mens_operator.plans import corpus as corpora
 from mens_operator.plans import facts, outcomes, planning
 from mens_operator.plans import serve as endpoints
 from tests.support import simulation
@@ -101,6 +102,28 @@ async def test_a_defect_of_a_plan_is_said_and_passes(
     assert "secret" not in text
     await sim.advance(15)
     assert sim.names_of(kinds.DEPLOYMENT) == ["chat"]
+
+
+async def test_a_defect_of_a_plan_does_not_undo_an_end(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the time to live was edited: what is done is not run anew afterwards."""
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    await sim.build_corpus()
+
+    def broken(*_given: Any, **_named: Any) -> outcomes.Outcome:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "plan", broken)
+        sim.user(simulation.CORPUS, ttlSecondsAfterFinished=10**6)
+        await sim.settle()
+    assert sim.said(CORPUS_KEY, "Running") == ("False", "InternalError")
+    sim.cluster.writes.clear()
+    await sim.advance(60)
+    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert {write.key.kind for write in sim.writes()} == {kinds.CORPUS}
 
 
 async def test_a_run_that_could_not_be_read_runs_once_it_can(sim: Simulation) -> None:
