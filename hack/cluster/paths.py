@@ -14,14 +14,16 @@ MODULES = Path(__file__).resolve().parent / "modules"
 
 
 def cache() -> Path:
-    """Returns the folder for what costs minutes to make: binaries, images, build durations."""
-    configured = os.environ.get("MENS_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "mens"
+    """Returns the folder for what costs minutes to make: binaries, images, models, durations.
+
+    MENS_CACHE, else ~/.cache/mens. Always absolute: commands that get it run in other folders.
+    """
+    return Path(os.environ.get("MENS_CACHE") or "~/.cache/mens").expanduser().absolute()
 
 
 def run_root() -> Path:
     """Returns the folder that holds one folder per living cluster."""
-    return Path(os.environ.get("MENS_RUN") or "/run/mens")
+    return Path(os.environ.get("MENS_RUN") or "/run/mens").expanduser().absolute()
 
 
 def checked(name: str) -> str:

@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from hack.cluster import progress
-from hack.setup import running
+from hack.cluster import paths, progress
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines where there is no terminal."""
@@ -62,7 +61,7 @@ class Stages:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.path = running.cache() / "demo-durations.json"
+        self.path = paths.cache() / "demo-durations.json"
         try:
             self.before: dict[str, float] = json.loads(self.path.read_text())
         except (OSError, ValueError):

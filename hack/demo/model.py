@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hack.setup import running
+from hack.cluster import paths
 from mens_trainer import convert
 
 
 def folder() -> Path:
     """Folder of the converted model; converted on the first call, some 45 s."""
-    return convert.smollm2(running.cache())
+    return convert.smollm2(paths.cache())

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hack.cluster import paths
 from hack.setup import environment
 
 QUIET_SECONDS = 15.0
@@ -46,11 +47,6 @@ class _Running:
     log: Path
 
 
-def cache() -> Path:
-    """Folder of all caches of the project: MENS_CACHE, else ~/.cache/mens."""
-    return Path(os.environ.get("MENS_CACHE") or Path.home() / ".cache" / "mens")
-
-
 def run(steps: Sequence[Step], *, title: str) -> int:
     """Run all steps; 0 when every one ended well, else 1 with the end of the failed one's log."""
     return _Run(steps, title).loop()
@@ -63,9 +59,9 @@ class _Run:
         self.title = title
         self.active: list[_Running] = []
         self.done: set[str] = set()
-        self.logs = cache() / "logs"
+        self.logs = paths.cache() / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.took = _Durations(cache() / "durations.json")
+        self.took = _Durations(paths.cache() / "durations.json")
         self.tty = sys.stderr.isatty()
         self.last_line = 0.0
 
@@ -94,6 +90,8 @@ class _Run:
                 process = subprocess.Popen(
                     step.command,
                     cwd=environment.ROOT,
+                    # What was relative to this folder must not be taken as relative to that one.
+                    env={**os.environ, "MENS_CACHE": str(paths.cache())},
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from hack.cluster import paths
+
 CHART = Path(__file__).resolve().parents[2] / "charts" / "mens-operator"
 Object = dict[str, Any]
 
 
 def program() -> Path:
     """Helm from the cache or the PATH; skips where there is none yet."""
-    cache = Path(os.environ.get("MENS_CACHE") or Path.home() / ".cache" / "mens")
-    built = sorted(cache.glob("bin/helm-*/helm"), key=lambda path: path.stat().st_mtime)
+    built = sorted(paths.cache().glob("bin/helm-*/helm"), key=lambda path: path.stat().st_mtime)
     found = str(built[-1]) if built else shutil.which("helm")
     if found is None:
         pytest.skip("no helm: run `python -m hack.cluster build helm`")
