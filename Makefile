@@ -8,8 +8,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := src operator/src trainer-image/src server-image/src
-# The same key as in hack/setup/environment.py, so that both agree on when the environment is old.
-STAMP := $(VENV)/.complete-$(shell $(PYTHON) -m hack.setup key)
 CLUSTER := $(PYTHON) -m hack.cluster
 CLUSTER_NAME ?= demo
 
@@ -33,33 +31,31 @@ test: ## All test tiers that this machine allows, and a table of what ran
 # -- working on the code --------------------------------------------------------------------------
 
 .PHONY: init fmt lint type unit verify crds lock
-init: $(STAMP) ## Make the virtual environment from the hashed requirements
-
-$(STAMP):
+init: ## Make the virtual environment from the hashed requirements, or find that it is up to date
 	@$(PYTHON) -m hack.setup init
 
-fmt: $(STAMP) ## Format the code
+fmt: init ## Format the code
 	@$(BIN)/ruff format $(SOURCES) hack tests
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES) hack tests
 
-lint: $(STAMP) ## Check format, lint rules and the direction of imports
+lint: init ## Check format, lint rules and the direction of imports
 	@$(BIN)/ruff format --check $(SOURCES) hack tests
 	@$(BIN)/ruff check $(SOURCES) hack tests
 	@$(BIN)/lint-imports
 
-type: $(STAMP) ## Check types (mypy strict)
+type: init ## Check types (mypy strict)
 	@$(BIN)/mypy
 
-unit: $(STAMP) ## Only the fast tests: no root, no network, no cluster
+unit: init ## Only the fast tests: no root, no network, no cluster
 	@$(BIN)/python -m hack.tiers unit scenario
 
-verify: $(STAMP) lint type ## Lint, types, and everything generated is up to date
+verify: lint type ## Lint, types, and everything generated is up to date
 	@$(BIN)/python -m mens.crdgen --check
 
-crds: $(STAMP) ## Regenerate CRDs, chart copies and the API reference from the models
+crds: init ## Regenerate CRDs, chart copies and the API reference from the models
 	@$(BIN)/python -m mens.crdgen
 
-lock: $(STAMP) ## Compile the hashed requirement files anew from pyproject.toml
+lock: init ## Compile the hashed requirement files anew from pyproject.toml
 	@$(BIN)/python -m hack.setup lock
 
 # -- images and cluster ---------------------------------------------------------------------------

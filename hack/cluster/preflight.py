@@ -1,9 +1,11 @@
 """Says before anything starts whether this machine can do it, and installs what it may."""
 
 import dataclasses
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,9 @@ PACKAGES = {
 """Program → the Debian package that has it."""
 
 CNI_PACKAGE = "containernetworking-plugins"
+
+VENV_PACKAGE = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+"""Debian leaves ensurepip out of its Python, and without it no virtual environment has a pip."""
 
 _CONTROL_PLANE_PROGRAMS = ("ip", "openssl")
 _PROGRAMS = {
@@ -94,10 +99,16 @@ def install_packages(tier: str) -> None:
                 raise ClusterError(f"{' '.join(command)} failed:\n{done.stderr[-1500:]}")
 
 
-def missing_packages(tier: str, which: Callable[[str], str | None] = shutil.which) -> list[str]:
+def missing_packages(
+    tier: str,
+    which: Callable[[str], str | None] = shutil.which,
+    module: Callable[[str], object | None] = importlib.util.find_spec,
+) -> list[str]:
     """Returns the Debian packages whose programs a tier needs and does not find."""
     programs = _PROGRAMS.get(tier, ())
     missing = [PACKAGES[program] for program in programs if which(program) is None]
+    if module("ensurepip") is None:
+        missing.append(VENV_PACKAGE)
     if "containerd" in programs and not _has_cni():
         missing.append(CNI_PACKAGE)
     return missing

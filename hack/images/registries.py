@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 CERTIFICATES = "/etc/ssl/certs"
+UV_TOML = "/etc/uv/uv.toml"
+"""Where uv looks for settings of the whole machine, in a build as on the host."""
 
 
 @contextlib.contextmanager
@@ -23,7 +25,7 @@ def settings(work: Path) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="pip-", dir=work) as folder:
         for name, text, inside in (
             ("pip.conf", pip_conf(configured), "/etc/pip.conf"),
-            ("uv.toml", uv_toml(configured), "/etc/uv/uv.toml"),
+            ("uv.toml", uv_toml(configured), UV_TOML),
         ):
             if text:
                 path = Path(folder) / name
@@ -64,6 +66,41 @@ def uv_toml(configured: Mapping[str, str]) -> str:
     if "index-url" in configured:
         lines += ["[[index]]", f'url = "{configured["index-url"].strip()}"', "default = true"]
     return "\n".join([*lines, ""]) if lines else ""
+
+
+def uv_environment(environ: Mapping[str, str], texts: list[str] | None = None) -> dict[str, str]:
+    """Returns what uv must be told to reach what pip reaches, which it does not find out itself.
+
+    Variables and no file, so that credentials in an address never lie on the disk. Where uv has
+    settings of its own these stand.
+
+    Args:
+        environ: The environment that uv is going to run in.
+        texts: Contents of pip's configuration files; those of this machine when None.
+    """
+    configured = pip_settings(environ, _pip_files(environ) if texts is None else texts)
+    found = {}
+    if not any(name in environ for name in UV_INDEXES) and not _uv_configured():
+        found["UV_DEFAULT_INDEX"] = configured.get("index-url", "").strip()
+        found["UV_INDEX"] = " ".join(configured.get("extra-index-url", "").split())
+    found["UV_HTTP_TIMEOUT"] = configured.get("timeout", "")
+    # uv brings certificates of its own; a mirror's are among the machine's, where pip looks.
+    found["UV_SYSTEM_CERTS"] = "1" if (Path(CERTIFICATES) / "ca-certificates.crt").exists() else ""
+    return {name: value for name, value in found.items() if value and name not in environ}
+
+
+UV_INDEXES = (
+    "UV_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+)
+"""Variables by which a person has told uv already where packages are."""
+
+
+def _uv_configured() -> bool:
+    return any(path.is_file() for path in (Path.home() / ".config/uv/uv.toml", Path(UV_TOML)))
 
 
 def _pip_files(environ: Mapping[str, str]) -> list[str]:

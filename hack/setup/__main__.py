@@ -1,4 +1,4 @@
-"""Command line: `python -m hack.setup init|demo|test|lock|key`."""
+"""Command line: `python -m hack.setup init|demo|test|lock`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.setup", description=__doc__)
     parser.add_argument(
         "goal",
-        choices=["init", "demo", "test", "lock", "key"],
+        choices=["init", "demo", "test", "lock"],
         help="init: the virtual environment; demo, test: all that they need; "
-        "lock: compile requirements/*.txt anew; key: print what the environment is keyed by",
+        "lock: compile requirements/*.txt anew",
     )
     goal = parser.parse_args().goal
-    if sys.version_info < (3, 11):  # noqa: UP036  # the system's Python may be older than ours
-        sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     if goal == "init":
         environment.make()
-        return 0
-    if goal == "key":
-        sys.stdout.write(environment.key() + "\n")
         return 0
     if goal == "lock":
         environment.lock()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from hack.cluster import preflight, progress
+from hack.cluster.errors import ClusterError
+from hack.images import registries
 
 ROOT = Path(__file__).resolve().parents[2]
 """Root of the checkout."""
@@ -35,32 +41,36 @@ def python() -> Path:
 
 
 def key() -> str:
-    """What the environment depends on, as 12 hex digits."""
+    """What the environment depends on, as 12 hex digits: files, and the Python it is made with."""
     parts = [REQUIREMENTS / "dev.txt", REQUIREMENTS / "tools.txt", ROOT / "pyproject.toml"]
-    return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:12]
+    digest = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts))
+    digest.update(repr(sys.version_info[:2]).encode())
+    return digest.hexdigest()[:12]
 
 
 def ready() -> bool:
-    """Whether the environment is there and belongs to today's requirement files."""
+    """Whether the environment is there and belongs to today's files and Python."""
     return (VENV / f".complete-{key()}").exists() and python().exists()
 
 
 def make() -> None:
-    """Make or renew the environment: uv by pip, everything else by uv with hashes checked."""
+    """Make or renew the environment: uv by pip, everything else by uv with hashes checked.
+
+    Raises:
+        ClusterError: This Python can make none, or something could not be installed.
+    """
     if ready():
         return
-    if not (VENV / "bin" / "pip").exists():
-        _call(
-            [sys.executable, "-m", "venv", "--clear", str(VENV)],
-            hint="apt-get install python3-venv",
+    preflight.install_packages("unit")
+    if importlib.util.find_spec("ensurepip") is None:
+        raise ClusterError(
+            f"{sys.executable} has no ensurepip, so it cannot make {VENV}\n"
+            f"fix: apt-get install -y --no-install-recommends {preflight.VENV_PACKAGE}"
         )
-    uv = VENV / "bin" / "uv"
-    tools = str(REQUIREMENTS / "tools.txt")
-    _call([str(python()), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", tools])
-    install = [str(uv), "pip", "install", "--quiet", "--python", str(python())]
-    _call([*install, "--require-hashes", "-r", str(REQUIREMENTS / "dev.txt")])
-    # The build backend is a requirement too: the editable install fetches nothing unpinned.
-    _call([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    with progress.step(f"Python environment in {VENV.name} (5 GB with torch)"):
+        if _made_with() != sys.version_info[:2]:
+            _call([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        _install()
     for old in VENV.glob(".complete-*"):
         old.unlink()
     (VENV / f".complete-{key()}").touch()
@@ -82,8 +92,40 @@ def lock() -> None:
         _call([*compile_, "-", "-o", str(target), *bound], stdin=requirement)
 
 
-def _call(command: list[str], hint: str = "", stdin: str | None = None) -> None:
-    done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, check=False)
+def variables() -> dict[str, str]:
+    """The environment in which pip and uv reach the same packages."""
+    return {**os.environ, **registries.uv_environment(os.environ)}
+
+
+def _install() -> None:
+    tools, dev = str(REQUIREMENTS / "tools.txt"), str(REQUIREMENTS / "dev.txt")
+    _call([str(python()), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", tools])
+    # Gigabytes come now: a person sees uv's own bars, a log only this line.
+    progress.say(f"  installing {dev} (minutes the first time; uv keeps what it has fetched)")
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    uv = [str(VENV / "bin" / "uv"), "pip"]
+    where = [*quiet, "--python", str(python())]
+    # `sync` also removes what dev.txt has dropped; it leaves pip and uv in.
+    _call([*uv, "sync", *where, "--require-hashes", dev])
+    # The build backend is a requirement too: the editable install fetches nothing unpinned.
+    _call(
+        [*uv, "install", *where, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)],
+    )
+
+
+def _made_with() -> tuple[int, ...]:
+    """Major and minor version of the environment's Python; empty when it does not run."""
+    asked = "import sys, pip; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [str(python()), "-c", asked], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(int(part) for part in done.stdout.split())
+
+
+def _call(command: list[str], stdin: str | None = None) -> None:
+    done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, env=variables(), check=False)
     if done.returncode != 0:
-        said = f"failed: {' '.join(command)}"
-        sys.exit(f"{said}\nperhaps: {hint}" if hint else said)
+        raise ClusterError(f"failed: {' '.join(command)}")

@@ -91,7 +91,7 @@ class _Run:
                     step.command,
                     cwd=environment.ROOT,
                     # What was relative to this folder must not be taken as relative to that one.
-                    env={**os.environ, "MENS_CACHE": str(paths.cache())},
+                    env={**environment.variables(), "MENS_CACHE": str(paths.cache())},
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
