@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hack.cluster import cgroups, external, families, gobuild, node, paths, progress
+from hack.cluster import cgroups, external, families, gobuild, node, paths, progress, space
 from hack.cluster.errors import ClusterError
 
-TIERS = ("unit", "cluster", "node", "kwok", "e2e")
+TIERS = ("unit", "model", "cluster", "node", "kwok", "e2e")
 """What tests and targets need, from nothing to images and whole jobs."""
 
 PACKAGES = {
@@ -25,6 +25,9 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
 }
 """Program → the Debian package that has it."""
+
+DISK = "disk"
+"""Name of the capability that is room on the disk."""
 
 CNI_PACKAGE = "containernetworking-plugins"
 
@@ -41,13 +44,19 @@ _PROGRAMS = {
 
 GIB = 2**30
 
-RUN_DISK = {"cluster": GIB, "kwok": GIB, "node": 2 * GIB, "e2e": 6 * GIB}
+RUN_DISK = {"cluster": space.GB, "kwok": space.GB, "node": 2 * space.GB, "e2e": 6 * space.GB}
 """Free bytes a tier's data needs while it runs; building images is checked by `hack.images`."""
 
-BUILD_DISK = 12 * GIB
-"""Sources 3 GB, compiled packages 6 GB, programs 1 GB, while the tools are built."""
+SOURCES_DISK = 3 * space.GB
+"""Sources of all Go modules, where Go keeps them."""
 
-RUN_MEMORY = {"cluster": GIB, "kwok": 2 * GIB, "node": 2 * GIB, "e2e": 8 * GIB}
+BUILD_DISK = 9 * space.GB
+"""Compiled packages and programs while they are built."""
+
+BUILT_DISK = space.GB
+"""The programs alone: what is compiled goes where the disk is not large."""
+
+RUN_MEMORY = {"model": 4 * GIB, "cluster": GIB, "kwok": 2 * GIB, "node": 2 * GIB, "e2e": 8 * GIB}
 BUILD_MEMORY = 3 * GIB
 """Linking the API server takes 2 GB."""
 
@@ -68,6 +77,8 @@ def check(tier: str) -> list[Capability]:
         raise ClusterError(f"no tier {tier!r}; there are: {', '.join(TIERS)}")
     if tier == "unit":
         return []
+    if tier == "model":
+        return [_memory(tier, building=False)]
     theirs = _their_cluster()
     if theirs is not None:
         return [theirs]
@@ -83,9 +94,13 @@ def require(tier: str) -> None:
         raise ClusterError("this machine cannot run the cluster yet:\n" + "\n".join(lines))
 
 
-def install_packages(tier: str) -> None:
-    """Installs a tier's missing Debian packages; does nothing where that is not possible."""
-    missing = missing_packages(tier)
+def install_packages(*tiers: str) -> None:
+    """Installs the tiers' missing Debian packages; does nothing where that is not possible.
+
+    Raises:
+        ClusterError: apt-get failed; with the end of what it said.
+    """
+    missing = list(dict.fromkeys(each for tier in tiers for each in missing_packages(tier)))
     if not missing or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
     with progress.step(f"apt-get install {' '.join(missing)}"):
@@ -133,7 +148,7 @@ def _checks(tier: str) -> Iterator[Capability]:
         yield _cgroups()
         yield _overlay()
     building = _unbuilt(tier)
-    yield _disk(tier, building)
+    yield disk(room(tier))
     yield _memory(tier, building)
 
 
@@ -191,13 +206,30 @@ def _unbuilt(tier: str) -> bool:
     return not all(target is not None and target.exists() for target in targets)
 
 
-def _disk(tier: str, building: bool) -> Capability:
-    folder = _existing(paths.cache())
-    free = shutil.disk_usage(folder).free
-    need = RUN_DISK[tier] + (BUILD_DISK if building else 0)
-    reason = f"{free / GIB:.0f} GiB free at {folder}, {need / GIB:.0f} needed"
-    fix = "`python -m hack.cluster prune`, or set MENS_CACHE to a larger disk"
-    return Capability("disk", free >= need, reason, fix)
+def room(tier: str) -> list[space.Need]:
+    """Returns what a tier still needs on the disk on a cluster of ours: to build it, and to run."""
+    needs = [space.Need("running it", paths.cache(), 0, RUN_DISK[tier])]
+    if _unbuilt(tier):
+        sources = SOURCES_DISK
+        needs += [
+            space.Need("sources of Go programs", _modules(), sources, sources),
+            space.Need("Go programs", paths.cache(), BUILD_DISK, BUILT_DISK),
+        ]
+    return needs
+
+
+def _modules() -> Path:
+    """Returns the folder where Go keeps the sources of modules."""
+    configured = os.environ.get("GOMODCACHE")
+    gopath = os.environ.get("GOPATH", "").split(os.pathsep)[0] or Path.home() / "go"
+    return Path(configured) if configured else Path(gopath) / "pkg" / "mod"
+
+
+def disk(needs: Iterable[space.Need]) -> Capability:
+    """Compares what is needed with what the file systems have."""
+    lacking = space.shortfalls(needs)
+    fix = "`make prune`, or set MENS_CACHE to a larger disk"
+    return Capability(DISK, not lacking, "; ".join(lacking) or "enough is free", fix)
 
 
 def _memory(tier: str, building: bool) -> Capability:
@@ -209,9 +241,3 @@ def _memory(tier: str, building: bool) -> Capability:
 
 def _has_cni() -> bool:
     return any((Path(folder) / "bridge").exists() for folder in node.CNI_FOLDERS)
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

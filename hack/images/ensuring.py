@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hack.cluster import clusters, paths, progress
+from hack.cluster import clusters, paths, progress, space
 from hack.cluster.preflight import Capability
 from hack.images import base, buildah, catalog, durations, keys, plans, preflight, running, targets
 
@@ -66,6 +66,13 @@ def lacking() -> list[Capability]:
     if not plan.build:
         return []
     return [one for one in preflight.check(heavy=plan.heavy) if not one.ok]
+
+
+def room() -> list[space.Need]:
+    """What the images that are missing need on the disk; empty when none is missing."""
+    with buildah.opened() as store:
+        plan = _Run(store, None, catalog.IMAGES).plan
+    return preflight.room(heavy=plan.heavy) if plan.build else []
 
 
 class _Run:

@@ -4,19 +4,20 @@ import os
 import shutil
 from pathlib import Path
 
-from hack.cluster import paths
+from hack.cluster import paths, preflight, space
 from hack.cluster.preflight import Capability
 
-GB = 10**9
+HEAVY_DISK = 22 * space.GB
+"""Room for building the heavy layer: 20 GB at its peak (measured)."""
 
-HEAVY_DISK = 22 * GB
-"""Free space for building the heavy layer: 20 GB at its peak, 5 GB afterwards (measured)."""
+HEAVY_KEPT = 6 * space.GB
+"""What of it stays."""
 
-UV_CACHE_DISK = 6 * GB
-"""More where the packages are not in uv's cache yet."""
+UV_CACHE_DISK = 6 * space.GB
+"""Packages in uv's cache: builds and the virtual environment take them from there."""
 
-CODE_DISK = 3 * GB
-"""Free space for base and code layers."""
+CODE_DISK = 3 * space.GB
+"""Room for base and code layers."""
 
 
 def check(*, heavy: bool) -> list[Capability]:
@@ -26,26 +27,28 @@ def check(*, heavy: bool) -> list[Capability]:
         heavy: Whether the heavy layer is to be built too.
     """
     found = [_root(), _program("buildah"), _program("mmdebstrap"), _overlay()]
-    return [*found, disk(_free(paths.cache()), _needed(heavy=heavy))]
+    return [*found, preflight.disk(room(heavy=heavy))]
 
 
-def disk(free: int, needed: int) -> Capability:
-    """Compares free space with what is needed."""
-    said = f"{free / GB:.0f} GB free in {paths.cache()}, {needed / GB:.0f} GB needed"
-    fix = "" if free >= needed else "free some space, or set MENS_CACHE to a larger disk"
-    return Capability("disk for images", free >= needed, said, fix)
-
-
-def _needed(*, heavy: bool) -> int:
+def room(*, heavy: bool) -> list[space.Need]:
+    """Returns what building needs on the disk."""
     if not heavy:
-        return CODE_DISK
-    cached = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
-    return HEAVY_DISK + (0 if (cached / "archive-v0").exists() else UV_CACHE_DISK)
+        return [space.Need("container images", paths.cache(), CODE_DISK, CODE_DISK)]
+    images = space.Need("container images", paths.cache(), HEAVY_DISK, HEAVY_KEPT)
+    return [images, *packages()]
 
 
-def _free(folder: Path) -> int:
-    existing = next(one for one in (folder, *folder.parents) if one.exists())
-    return shutil.disk_usage(existing).free
+def packages() -> list[space.Need]:
+    """Returns what uv's cache takes; nothing where the packages are in it already."""
+    cache = uv_cache()
+    if (cache / "archive-v0").exists():
+        return []
+    return [space.Need("Python packages", cache, UV_CACHE_DISK, UV_CACHE_DISK)]
+
+
+def uv_cache() -> Path:
+    """Returns the folder in which uv keeps what it has fetched."""
+    return Path(os.environ.get("UV_CACHE_DIR") or "~/.cache/uv").expanduser().absolute()
 
 
 def _root() -> Capability:

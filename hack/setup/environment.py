@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hack.cluster import preflight, progress
+from hack.cluster import preflight, progress, space
 from hack.cluster.errors import ClusterError
+from hack.images import preflight as building
 from hack.images import registries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,9 @@ def make() -> None:
             f"{sys.executable} has no ensurepip, so it cannot make {VENV}\n"
             f"fix: apt-get install -y --no-install-recommends {preflight.VENV_PACKAGE}"
         )
+    enough = preflight.disk(room())
+    if not enough.ok:
+        raise ClusterError(f"no room for the Python environment: {enough.reason} ({enough.fix})")
     with progress.step(f"Python environment in {VENV.name} (5 GB with torch)"):
         if _made_with() != sys.version_info[:2]:
             _call([sys.executable, "-m", "venv", "--clear", str(VENV)])
@@ -74,6 +78,17 @@ def make() -> None:
     for old in VENV.glob(".complete-*"):
         old.unlink()
     (VENV / f".complete-{key()}").touch()
+
+
+def room() -> list[space.Need]:
+    """What the environment needs on the disk while it is not there: packages, or links to them."""
+    if ready():
+        return []
+    cache, here = space.existing(building.uv_cache()), space.existing(VENV)
+    if cache.stat().st_dev == here.stat().st_dev:
+        return building.packages()
+    size = building.UV_CACHE_DISK
+    return [*building.packages(), space.Need("Python environment", VENV, size, size)]
 
 
 def lock() -> None:
@@ -101,7 +116,7 @@ def _install() -> None:
     tools, dev = str(REQUIREMENTS / "tools.txt"), str(REQUIREMENTS / "dev.txt")
     _call([str(python()), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", tools])
     # Gigabytes come now: a person sees uv's own bars, a log only this line.
-    progress.say(f"  installing {dev} (minutes the first time; uv keeps what it has fetched)")
+    progress.say("  installing requirements/dev.txt: 5 GB with torch, fetched once and then kept")
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     uv = [str(VENV / "bin" / "uv"), "pip"]
     where = [*quiet, "--python", str(python())]

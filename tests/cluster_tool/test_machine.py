@@ -61,7 +61,7 @@ def test_unit_tier_needs_nothing() -> None:
 
 def test_unknown_tier_is_an_error() -> None:
     """A typing error in a tier's name must not pass as `needs nothing`."""
-    with pytest.raises(errors.ClusterError, match="unit, cluster, node"):
+    with pytest.raises(errors.ClusterError, match="unit, model, cluster, node"):
         preflight.check("nodes")
 
 
