@@ -25,8 +25,8 @@ demo-down: ## End the demo's cluster, or take the demo off yours; only caches st
 	@$(PYTHON) -m hack.demo down
 
 test: ## All test tiers that this machine allows, and a table of what ran
-	@$(PYTHON) -m hack.setup test
-	@$(BIN)/python -m hack.tiers $(TIERS)
+	@$(PYTHON) -m hack.setup test $(TIERS)
+	@$(BIN)/python -m hack.tiers --after-setup $(TIERS)
 
 # -- working on the code --------------------------------------------------------------------------
 
@@ -80,9 +80,13 @@ preflight: ## Say what this machine lacks for each tier, and how to get it
 	@$(CLUSTER) preflight e2e
 
 e2e: ## Only the tests that run whole jobs on the cluster
-	@$(PYTHON) -m hack.setup test
-	@$(BIN)/python -m hack.tiers e2e
+	@$(PYTHON) -m hack.setup test e2e
+	@$(BIN)/python -m hack.tiers --after-setup e2e
 
-.PHONY: clean
+.PHONY: prune clean
+prune: ## Delete programs, compiled packages and images that the checkout no longer names
+	@$(CLUSTER) prune
+	@$(PYTHON) -m hack.images prune
+
 clean: ## Remove what the build left in the checkout (caches elsewhere stay)
 	@rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 from hack.cluster import paths, progress
+from hack.setup import durations
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines where there is no terminal."""
@@ -57,29 +57,31 @@ def waiting(title: str, says: Callable[[], str] = str) -> Iterator[None]:
 
 
 class Stages:
-    """Seconds of each stage, and how long it took the last time."""
+    """Seconds of each stage, and how long it took the last time.
+
+    `seconds` may be given parts that were done before, such as the builds of the setup; what is
+    remembered and shown is what the stage itself takes.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.path = paths.cache() / "demo-durations.json"
-        try:
-            self.before: dict[str, float] = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            self.before = {}
+        self.durations = durations.Durations(paths.cache() / "demo-durations.json")
+        self.measured: dict[str, float] = {}
 
     @contextlib.contextmanager
     def stage(self, name: str, says: str) -> Iterator[None]:
         """Announce, run and time one stage; a stage may come in several parts."""
-        last = self.before.get(name)
+        last = self.durations.last(name)
         hint = f" (last time {last:.0f} s)" if last else ""
         say(f"==> {says}{hint}")
         began = time.monotonic()
         yield
         seconds = time.monotonic() - began
+        self.measured[name] = self.measured.get(name, 0.0) + seconds
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
         say(f"    {seconds:.1f} s")
 
     def keep(self) -> None:
-        """Remember the durations for the next run."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps({**self.before, **self.seconds}))
+        """Remember for the next run what each stage that did work took."""
+        for name, seconds in self.measured.items():
+            self.durations.remember(name, seconds)

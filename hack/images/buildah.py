@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -103,7 +104,18 @@ def opened() -> Iterator[Store]:
         progress.say("  another run builds images; waiting for it")
 
     with locks.held(folder / "lock", waiting):
+        _forget_leftovers()
         yield Store(folder / "storage", Path("/run/mens-images") / str(os.getuid()))
+
+
+def _forget_leftovers() -> None:
+    """Deletes what a killed build left: gigabytes, and perhaps an index's credentials.
+
+    Whoever holds the lock builds alone, so nothing of this belongs to anybody.
+    """
+    for pattern in ("images/pip-*", "images/base-*", "archive-*"):
+        for left in paths.cache().glob(pattern):
+            shutil.rmtree(left)
 
 
 def _uv_cache() -> Path:

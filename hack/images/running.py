@@ -1,8 +1,12 @@
 """Runs programs with their output in a log, and says the end of it when they fail."""
 
+import contextlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+CLEANING_SECONDS = 10.0
+"""How long an interrupted build may take to clean up after itself."""
 
 
 class ImagesError(Exception):
@@ -20,12 +24,20 @@ def run(command: Sequence[str], log: Path) -> None:
         output.write(f"$ {' '.join(command)}\n".encode())
         output.flush()
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         except FileNotFoundError as missing:
             raise ImagesError(f"{command[0]} is not installed") from missing
-    if done.returncode != 0:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # It was interrupted with us and now unmounts and deletes what it made; `run` would kill
+            # it a quarter of a second later.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(CLEANING_SECONDS)
+            raise
+    if code != 0:
         raise ImagesError(f"{command[0]} failed\n--- end of {log}\n{tail(log, 20)}")
 
 

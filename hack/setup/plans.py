@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
-from hack.setup import capabilities, environment
+from hack.cluster import families
+from hack.setup import environment
 from hack.setup.running import Step
+from hack.tiers import tiers
 
 PYTHON = sys.executable
 """The system's Python: these steps need nothing installed."""
 VENV_PYTHON = str(environment.python())
 """The environment's Python, for steps after `environment`."""
-CLUSTER_FAMILIES = ("k8s", "etcd", "coredns", "helm")
-"""Go programs that the demo and the tests need; others are built when a target asks."""
+PACKAGES = "packages"
+"""Debian's packages: installed before the steps, as it depends on them which tiers can run."""
 
-ENVIRONMENT = Step(
-    "environment", "Python environment (torch: 5 GB)", (PYTHON, "-m", "hack.setup", "init")
-)
+ENVIRONMENT = Step("environment", "Python environment", (PYTHON, "-m", "hack.setup", "init"))
 BINARIES = Step(
-    "binaries",
-    "Kubernetes, etcd, CoreDNS and Helm from source",
-    (PYTHON, "-m", "hack.cluster", "build", *CLUSTER_FAMILIES),
+    "binaries", "Kubernetes from source", (PYTHON, "-m", "hack.cluster", "build", *families.NODE)
 )
 IMAGES = Step(
     "images",
@@ -30,23 +29,15 @@ IMAGES = Step(
 )
 MODEL = Step(
     "model",
-    "SmolLM2-135M-Instruct as safetensors",
+    "base model",
     (VENV_PYTHON, "-m", "hack.demo", "model"),
     needs=("environment",),
 )
+STEPS = (ENVIRONMENT, BINARIES, IMAGES, MODEL)
+"""All there are; the order is only what `needs` says. The demo needs every one."""
 
 
-def steps_for(goal: str) -> list[Step]:
-    """Steps of a goal; the order is only what `needs` says.
-
-    `demo` needs everything. `test` leaves out what serves only tiers that this machine cannot run:
-    the runner of the tiers says so in its table.
-    """
-    if goal == "demo":
-        return [ENVIRONMENT, BINARIES, IMAGES, MODEL]
-    steps = [ENVIRONMENT, MODEL]
-    if not capabilities.lacking("node"):
-        steps.append(BINARIES)
-    if not capabilities.lacking("e2e"):
-        steps.append(IMAGES)
-    return steps
+def for_tiers(chosen: Iterable[tiers.Tier]) -> list[Step]:
+    """Steps of these tiers; the environment is one of every tier's."""
+    names = {ENVIRONMENT.name, *(name for tier in chosen for name in tier.steps)}
+    return [step for step in STEPS if step.name in names]

@@ -1,28 +1,25 @@
 """Run steps side by side, each when what it needs is done, and say how it goes.
 
-A step is a command of its own process with its output in a log file. On a terminal one live line
-shows what runs; in a log a plain line comes every 15 s. How long a step took last time is kept in
-the cache and shown while it runs.
+A step is a command of its own process group with its output in a log file. How long it took last
+time is kept in the cache and shown while it runs. However the run ends, no step outlives it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
+import re
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from hack.cluster import paths
-from hack.setup import environment
+from hack.setup import display, durations, environment, interrupts
 
-QUIET_SECONDS = 15.0
-"""Time between two plain progress lines where there is no terminal."""
-LIVE_SECONDS = 0.5
-"""Time between two updates of the live line on a terminal."""
+CLEANING_SECONDS = 15.0
+"""How long interrupted steps may take to unmount and delete what they have half made."""
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colors and cursor movements, which would tear our own lines."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +27,26 @@ class Step:
     """One command and what must be done before it."""
 
     name: str
-    """Short name, shown and used by `needs`."""
+    """Short name: of its log, and used by `needs`."""
     says: str
-    """What it does, for a person."""
+    """What it makes, for a person, in a few words."""
     command: tuple[str, ...]
     """The command, run in the root of the checkout."""
     needs: tuple[str, ...] = ()
     """Names of steps that must have ended well before."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the steps."""
+
+    seconds: Mapping[str, float]
+    """Step -> how long it took, of those that ended well."""
+    failed: Mapping[str, str]
+    """Step -> why it failed, one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
 class _Running:
     step: Step
     process: subprocess.Popen[bytes]
@@ -47,46 +54,53 @@ class _Running:
     log: Path
 
 
-def run(steps: Sequence[Step], *, title: str) -> int:
-    """Run all steps; 0 when every one ended well, else 1 with the end of the failed one's log."""
-    return _Run(steps, title).loop()
+def run(steps: Sequence[Step], *, title: str, bearable: Container[str] = ()) -> Outcome:
+    """Run steps until all are done or one has failed whose failure is not bearable.
+
+    Args:
+        steps: What to run; those that nothing holds back run side by side.
+        title: What it is all for, for a person.
+        bearable: Names of steps after whose failure the others go on.
+    """
+    return _Run(steps, title, bearable).loop()
 
 
 class _Run:
-    def __init__(self, steps: Sequence[Step], title: str) -> None:
+    def __init__(self, steps: Sequence[Step], title: str, bearable: Container[str]) -> None:
         self.waiting = list(steps)
         self.total = len(steps)
         self.title = title
+        self.bearable = bearable
         self.active: list[_Running] = []
-        self.done: set[str] = set()
+        self.seconds: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
         self.logs = paths.cache() / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.took = _Durations(paths.cache() / "durations.json")
-        self.tty = sys.stderr.isatty()
-        self.last_line = 0.0
+        self.durations = durations.Durations(paths.cache() / "setup-durations.json")
+        self.display = display.Display()
+        self.width = max((len(step.says) for step in steps), default=0)
 
-    def loop(self) -> int:
+    def loop(self) -> Outcome:
         began = time.monotonic()
         try:
-            while self.waiting or self.active:
+            while (self.waiting or self.active) and all(n in self.bearable for n in self.failed):
                 self._start_ready()
-                failed = self._collect()
-                if failed is not None:
-                    return self._report_failure(failed)
-                self._show()
+                self._collect()
+                self.display.show(self._lines)
                 time.sleep(0.1)
         finally:
-            self._end_all()
+            self.display.clear()
+            interrupts.end([one.process for one in self.active], CLEANING_SECONDS)
         seconds = time.monotonic() - began
-        if seconds > 2:
-            self._say(f"{self.title}: ready after {seconds:.0f} s")
-        return 0
+        if seconds > 2 and not self.failed:
+            self.display.say(f"{self.title}: ready after {seconds:.0f} s")
+        return Outcome(self.seconds, self.failed)
 
     def _start_ready(self) -> None:
-        for step in [one for one in self.waiting if set(one.needs) <= self.done]:
+        for step in [one for one in self.waiting if set(one.needs) <= self.seconds.keys()]:
             self.waiting.remove(step)
             log = self.logs / f"{step.name}.log"
-            with log.open("wb") as out:
+            with log.open("wb") as out, interrupts.deferred():
                 process = subprocess.Popen(
                     step.command,
                     cwd=environment.ROOT,
@@ -97,87 +111,47 @@ class _Run:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            self.active.append(_Running(step, process, time.monotonic(), log))
+                self.active.append(_Running(step, process, time.monotonic(), log))
 
-    def _collect(self) -> _Running | None:
-        for one in list(self.active):
-            code = one.process.poll()
-            if code is None:
-                continue
+    def _collect(self) -> None:
+        for one in [one for one in self.active if one.process.poll() is not None]:
             self.active.remove(one)
-            if code != 0:
-                return one
             seconds = time.monotonic() - one.since
-            self.done.add(one.step.name)
-            # A step that found its cache is done in a moment; its real duration must survive that.
-            if seconds > 5:
-                self.took.remember(one.step.name, seconds)
+            if one.process.returncode != 0:
+                self._fail(one)
+                continue
+            self.seconds[one.step.name] = round(seconds, 1)
+            self.durations.remember(one.step.name, seconds)
             if seconds > 2:
-                self._say(f"  ✓ {one.step.says}: {seconds:.0f} s")
-        return None
+                self.display.say(f"  ✓ {one.step.says}: {seconds:.0f} s")
 
-    def _show(self) -> None:
+    def _fail(self, one: _Running) -> None:
+        interrupts.end([one.process], 0)  # what it has left running, if anything
+        self.failed[one.step.name] = f"{one.step.says} failed: {_last_line(one.log)} ({one.log})"
+        for step in [each for each in self.waiting if one.step.name in each.needs]:
+            self.waiting.remove(step)
+            self.failed[step.name] = f"{step.says} needs {one.step.name}, which failed"
+        tail = one.log.read_text(errors="replace").splitlines()[-40:]
+        self.display.say(f"  ✗ {one.step.says} failed ({' '.join(one.step.command)})")
+        self.display.say("\n".join(f"    {line}" for line in tail))
+        self.display.say(f"  the whole log: {one.log}")
+
+    def _lines(self) -> list[str]:
         now = time.monotonic()
-        if now - self.last_line < (LIVE_SECONDS if self.tty else QUIET_SECONDS) or not self.active:
-            self.last_line = self.last_line or now
-            return
-        self.last_line = now
-        parts = [
-            f"{one.step.says} {now - one.since:.0f} s{self.took.hint(one.step.name)}"
+        return [f"[{len(self.seconds)}/{self.total}] {self.title}"] + [
+            f"  {one.step.says:{self.width}} {now - one.since:4.0f} s {self._hint(one.step.name)}"
+            f"  {_last_line(one.log)}"
             for one in self.active
         ]
-        line = f"[{len(self.done)}/{self.total}] " + " · ".join(parts)
-        if self.tty:
-            sys.stderr.write(f"\r\x1b[2K{line[: os.get_terminal_size(2).columns - 1]}")
-        else:
-            said = [f"        {one.step.name}: {_last_line(one.log)}\n" for one in self.active]
-            sys.stderr.write(f"{line}\n" + "".join(said))
-        sys.stderr.flush()
 
-    def _say(self, line: str) -> None:
-        sys.stderr.write(f"\r\x1b[2K{line}\n" if self.tty else f"{line}\n")
-        sys.stderr.flush()
-
-    def _report_failure(self, one: _Running) -> int:
-        tail = one.log.read_text(errors="replace").splitlines()[-40:]
-        self._say(f"  ✗ {one.step.says} failed ({' '.join(one.step.command)})")
-        self._say("\n".join(f"    {line}" for line in tail))
-        self._say(f"  the whole log: {one.log}")
-        return 1
-
-    def _end_all(self) -> None:
-        for one in self.active:
-            one.process.terminate()
-        for one in self.active:
-            try:
-                one.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                one.process.kill()
+    def _hint(self, name: str) -> str:
+        last = self.durations.last(name)
+        return "(first time)" if last is None else f"of ~{last:.0f} s"
 
 
 def _last_line(log: Path) -> str:
     """What a step said last, so that one sees what is being built and what is left."""
     # A progress bar writes many times into one line, with a carriage return before each.
     lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
-    return next((line.strip()[:110] for line in reversed(lines) if line.strip()), "…")
-
-
-class _Durations:
-    """How long each step took when it last did real work."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.seconds: dict[str, float] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self.seconds = {}
-
-    def remember(self, name: str, seconds: float) -> None:
-        self.seconds[name] = round(seconds, 1)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.seconds, sort_keys=True))
-        temporary.replace(self.path)
-
-    def hint(self, name: str) -> str:
-        last = self.seconds.get(name)
-        return f" (last time {last:.0f} s)" if last else " (the first time; cached afterwards)"
+    shown = ("".join(c for c in _ESCAPE.sub("", line) if c.isprintable()) for line in lines[::-1])
+    return next((line.strip()[:110] for line in shown if line.strip()), "…")

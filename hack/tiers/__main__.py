@@ -6,7 +6,6 @@ import argparse
 import collections
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from hack.cluster import errors, external, lifecycle
-from hack.setup import capabilities
+from hack.setup import capabilities, interrupts, records
 from hack.tiers import tiers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +38,8 @@ class Result:
     """Why it did not run, or what to look at."""
     reasons: tuple[str, ...] = ()
     """Why tests were skipped, each with how many."""
+    broken: bool = False
+    """Whether it did not run though the machine allows it: then the whole run has failed."""
 
 
 def main() -> int:
@@ -47,6 +48,9 @@ def main() -> int:
     known = ", ".join(f"{tier.name} ({tier.says})" for tier in tiers.TIERS)
     parser.add_argument("tiers", nargs="*", help=f"which tiers, all by default: {known}")
     parser.add_argument("--pytest", default="", help="further words for pytest, as one string")
+    parser.add_argument(
+        "--after-setup", action="store_true", help="what `hack.setup test` has just said counts"
+    )
     arguments = parser.parse_args()
     try:
         chosen = tiers.named(arguments.tiers)
@@ -54,16 +58,24 @@ def main() -> int:
         parser.error(str(error))
     out = ROOT / "out" / "tests"
     out.mkdir(parents=True, exist_ok=True)
-    results = [run_tier(tier, out, arguments.pytest.split()) for tier in chosen]
+    setup = records.read() if arguments.after_setup else records.NONE
+    results = [run_tier(tier, out, arguments.pytest.split(), setup) for tier in chosen]
     sys.stdout.write(table(results))
-    return 1 if any(result.outcome == "failed" for result in results) else 0
+    return 1 if any(result.broken or result.outcome == "failed" for result in results) else 0
 
 
-def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
-    """Run one tier as one pytest process, or say why this machine does not allow it."""
-    missing = capabilities.lacking(tier.needs) if tier.needs else []
+def run_tier(
+    tier: tiers.Tier, out: Path, words: list[str], setup: records.Record = records.NONE
+) -> Result:
+    """Run one tier as one pytest process, or say why it cannot run."""
+    broken = [setup.failed[step] for step in tier.steps if step in setup.failed]
+    if broken:
+        return Result(tier, "NOT RUN", note="; ".join(broken), broken=True)
+    missing = setup.lacking.get(tier.name)
+    if missing is None and tier.needs:
+        missing = "; ".join(capabilities.lacking(tier.needs))
     if missing:
-        return Result(tier, "NOT RUN", note="; ".join(missing))
+        return Result(tier, "NOT RUN", note=missing)
     sys.stdout.write(f"\n=== {tier.name}: {tier.says}\n")
     sys.stdout.flush()
     report = out / f"{tier.name}.xml"
@@ -81,27 +93,33 @@ def run_tier(tier: tiers.Tier, out: Path, words: list[str]) -> Result:
 def run_bounded(command: list[str], seconds: float) -> int | None:
     """Run a command; its status, or None when it took too long.
 
-    On Ctrl-C and at the end of its time it gets an interrupt and a minute to end what it started;
-    `subprocess.run` would kill it a quarter of a second later, and its cluster would live on.
+    Whatever ends us, and at the end of its time, it gets one interrupt and a minute to end what it
+    started; `subprocess.run` would kill it a quarter of a second later, and its cluster would live
+    on. In a session of its own, as a terminal's Ctrl-C beside ours would cut its cleaning up short.
     """
-    with subprocess.Popen(command, cwd=ROOT, env=_environment()) as process:
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            _ended(process)
-            return None
-        except KeyboardInterrupt:  # the terminal has sent it to pytest as well
-            _ended(process)
-            raise
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        process.wait(TEARDOWN_SECONDS)
+        with interrupts.deferred():
+            started.append(
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            )
+        return started[0].wait(seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        _end(started)
+        return None
+    except BaseException:
+        _end(started)
+        raise
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    interrupts.end(started, TEARDOWN_SECONDS)
     try:
         lifecycle.end_orphans()
     except errors.ClusterError as error:
@@ -162,7 +180,9 @@ def table(results: list[Result]) -> str:
         row = f"{one.tier.name:10} {one.outcome:8} {one.passed:7} {one.failed:7} {one.skipped:8}"
         lines.append(f"{row} {one.seconds:6.0f} s" + (f"  {one.note}" if one.note else ""))
     quiet = [one for one in results if one.outcome == "NOT RUN"]
-    lines += [f"!!! tier {one.tier.name} DID NOT RUN on this machine: {one.note}" for one in quiet]
+    for one in quiet:
+        why = "BECAUSE ITS SETUP FAILED" if one.broken else "on this machine"
+        lines.append(f"!!! tier {one.tier.name} DID NOT RUN {why}: {one.note}")
     for one in results:
         if one.outcome != "NOT RUN":
             lines += [f"!!! tier {one.tier.name} skipped {reason}" for reason in one.reasons]
@@ -172,4 +192,8 @@ def table(results: list[Result]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.install()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the tests were ended, and what they had started")

@@ -19,6 +19,8 @@ class Tier:
     """pytest's marker expression."""
     needs: str | None = None
     """Tier of `hack.cluster.preflight` that the machine must pass; None needs nothing."""
+    steps: tuple[str, ...] = ()
+    """Steps of `hack.setup` without which it cannot run, beside the environment."""
     workers: int = 0
     """Processes beside each other; 0 runs in one, as tests that share a server or cluster must."""
     minutes: int = 10
@@ -39,16 +41,32 @@ TIERS = (
     ),
     Tier("scenario", "YAML in, YAML out", ("tests/scenario",), SLOW, minutes=5),
     Tier("storage", "a real S3 server (SeaweedFS)", ("tests/unit",), "s3"),
-    Tier("model", "real models, real tensors", ("tests/model",), "not (cluster or node or e2e)"),
+    Tier(
+        "model",
+        "real models, real tensors",
+        ("tests/model",),
+        "not (cluster or node or e2e)",
+        needs="model",
+        steps=("model",),
+    ),
     Tier(
         "cluster",
         "a real API server and node",
         ("tests/cluster", "tests/cluster_tool"),
         "(cluster or node) and not e2e",
         needs="node",
+        steps=("packages", "binaries"),
         minutes=15,
     ),
-    Tier("e2e", "images, jobs, endpoint", ("tests/e2e",), "e2e", needs="e2e", minutes=30),
+    Tier(
+        "e2e",
+        "images, jobs, endpoint",
+        ("tests/e2e",),
+        "e2e",
+        needs="e2e",
+        steps=("packages", "binaries", "images", "model"),
+        minutes=30,
+    ),
 )
 """In the order in which they run: the cheapest first, so that a defect shows early."""
 

@@ -91,7 +91,7 @@ class _Index(http.server.BaseHTTPRequestHandler):
 def index() -> Iterator[http.server.ThreadingHTTPServer]:
     _Index.asked = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Index) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hack.cluster import processes
+from hack.setup import records
 from hack.tiers import __main__ as runner
 from hack.tiers import tiers
 
@@ -66,45 +68,95 @@ def test_what_the_machine_lacks_is_the_reason(monkeypatch: pytest.MonkeyPatch) -
     assert "DID NOT RUN on this machine: root: no (run as root)" in runner.table([found])
 
 
+def after(monkeypatch: pytest.MonkeyPatch, folder: Path, record: records.Record) -> None:
+    monkeypatch.setattr(records, "PATH", folder / "setup.json")
+    monkeypatch.setattr(sys, "argv", ["tiers", "cluster", "--after-setup"])
+    records.write(record)
+
+
+def test_a_failed_build_costs_its_tier_and_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table names the step's reason, and no CI goes green because a build broke."""
+    after(monkeypatch, tmp_path, records.Record(failed={"binaries": "no Go proxy answers"}))
+    assert runner.main() == 1
+    said = "!!! tier cluster DID NOT RUN BECAUSE ITS SETUP FAILED: no Go proxy answers"
+    assert said in capsys.readouterr().out
+
+
+def test_what_the_setup_found_lacking_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A small machine runs what it can; the reason is what the setup saw before it began."""
+    after(monkeypatch, tmp_path, records.Record(lacking={"cluster": "disk: 9 GB free"}))
+    assert runner.main() == 0
+    shown = capsys.readouterr().out
+    assert "!!! tier cluster DID NOT RUN on this machine: disk: 9 GB free" in shown
+
+
 CLEANS_UP = """
-import signal, sys, time, pathlib
+import pathlib, subprocess, time
+marker = pathlib.Path({marker!r})
 try:
-    pathlib.Path({marker!r}).write_text("begun")
+    child = subprocess.Popen(["sleep", "300"])
+    marker.write_text(str(child.pid))
     time.sleep(30)
 except KeyboardInterrupt:
-    time.sleep(1)
-    pathlib.Path({marker!r}).write_text("cleaned")
+    time.sleep(0.5)
+    marker.with_suffix(".cleaned").touch()
+"""
+"""A tier that starts something, and cleans up slowly when it is interrupted."""
+
+RUNS = """
+import sys
+from hack.setup import interrupts
+from hack.tiers import __main__ as runner
+interrupts.install()
+print(runner.run_bounded([sys.executable, "-c", {tier!r}], {seconds}))
 """
 
 
-def test_a_tier_out_of_time_may_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is interrupted, not killed: its clusters end."""
-    monkeypatch.setenv("MENS_RUN", str(tmp_path / "run"))
-    marker = tmp_path / "marker"
-    command = [sys.executable, "-c", CLEANS_UP.format(marker=str(marker))]
-    assert runner.run_bounded(command, 1.5) is None
-    assert marker.read_text() == "cleaned"
-
-
-def test_an_interrupt_waits_for_the_tests_to_clean_up(tmp_path: Path) -> None:
-    """Ctrl-C reaches both processes, as a terminal sends it; the parent ends last."""
-    marker = tmp_path / "marker"
-    code = (
-        "from hack.tiers import __main__ as runner; import sys; "
-        f"runner.run_bounded([sys.executable, '-c', {CLEANS_UP.format(marker=str(marker))!r}], 60)"
-    )
-    root = Path(__file__).parents[3]
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "MENS_RUN": str(tmp_path / "run")},
+def start(marker: Path, seconds: float, *, ignoring: bool) -> subprocess.Popen[str]:
+    """Run such a tier; `ignoring` as a shell without job control starts `command &`."""
+    code = RUNS.format(tier=CLEANS_UP.format(marker=str(marker)), seconds=seconds)
+    how = "trap '' INT; exec \"$@\"" if ignoring else 'exec "$@"'
+    return subprocess.Popen(
+        ["bash", "-c", how, "bash", sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": "/usr/bin:/bin", "MENS_RUN": str(marker.parent / "run")},
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        text=True,
     )
+
+
+def assert_ended(marker: Path) -> None:
+    assert marker.with_suffix(".cleaned").exists()
+    found = processes.identify(int(marker.read_text()))
+    assert found is None or not found.alive()  # a zombie waits for this machine's init
+
+
+def test_a_tier_out_of_time_may_clean_up(tmp_path: Path) -> None:
+    """It is interrupted, not killed, even if we were started with SIGINT ignored: clusters end."""
+    markers = {ignoring: tmp_path / f"ignoring-{ignoring}" for ignoring in (False, True)}
+    runs = {marker: start(marker, 1.5, ignoring=key) for key, marker in markers.items()}
+    for marker, run in runs.items():
+        assert run.communicate(timeout=20)[0] == "None\n"
+        assert_ended(marker)
+
+
+def test_whatever_ends_us_waits_for_the_tests_to_clean_up(tmp_path: Path) -> None:
+    """Ctrl-C, a CI's SIGTERM, a closed terminal: the tier ends first, with what it started."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    runs = {number: start(tmp_path / number.name, 60, ignoring=True) for number in numbers}
     deadline = time.monotonic() + 20
-    while not marker.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.2)
-    os.killpg(parent.pid, signal.SIGINT)
-    assert parent.wait(20) != 0
-    assert marker.read_text() == "cleaned"
+    for number, run in runs.items():
+        marker = tmp_path / number.name
+        while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(run.pid, number)
+    for number, run in runs.items():
+        run.communicate(timeout=20)
+        assert run.returncode != 0
+        assert_ended(tmp_path / number.name)

@@ -1,0 +1,102 @@
+"""The end of a program that somebody wants ended: it and all that it started clean up and go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+STUBBORN_SECONDS = 5.0
+"""How long what has ignored an interrupt may take to end by SIGTERM, and then by SIGKILL."""
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def install() -> None:
+    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in this program.
+
+    A shell that is not interactive starts `command &` with SIGINT ignored, which Python and every
+    child keep: then no Ctrl-C and no interrupt of ours would reach anything. A SIGHUP that is
+    ignored stays so, as `nohup` is what ignores it.
+    """
+    for number in _NUMBERS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Hold interrupts back until the block ends.
+
+    For a block that starts a process and writes it down: an interrupt between the two would leave
+    a process behind that nobody knows of.
+    """
+    came: list[int] = []
+    ours = [n for n in _NUMBERS if signal.getsignal(n) is signal.default_int_handler]
+    for number in ours:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """End processes with everything they started; returns when all of it is gone.
+
+    First an interrupt, as Ctrl-C on a terminal sends it, so that they clean up; what is left after
+    them gets SIGTERM, then SIGKILL. An interrupt of this program meanwhile takes the next step at
+    once: whoever asks again wants it sooner.
+
+    Args:
+        processes: Each the leader of a process group (`start_new_session=True`).
+        seconds: How long they may take to clean up.
+    """
+    _round(processes, signal.SIGINT, lambda: _running(processes), seconds)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _round(processes, number, lambda: _alive(processes), STUBBORN_SECONDS)
+
+
+def _round(
+    processes: Sequence[subprocess.Popen[bytes]],
+    number: signal.Signals,
+    waiting: Callable[[], bool],
+    seconds: float,
+) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(KeyboardInterrupt):
+        while waiting() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _running(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return any(process.poll() is None for process in processes)
+
+
+def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    """Whether anything of their groups lives; a zombie whose parent forgot it does not."""
+    groups = {process.pid for process in processes}
+    return _running(processes) or any(
+        state not in "ZX" and group in groups for state, group in _states()
+    )
+
+
+def _states() -> list[tuple[str, int]]:
+    """State and process group of everything on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # The name in parentheses may hold spaces and parentheses itself.
+            state, _, group, *_ = path.read_text().rpartition(") ")[2].split()
+            found.append((state, int(group)))
+    return found
