@@ -77,7 +77,7 @@ cluster-shell: ## A shell whose kubectl and helm talk to it
 	@$(CLUSTER) shell --name $(CLUSTER_NAME)
 
 preflight: ## Say what this machine lacks for each tier, and how to get it
-	@$(CLUSTER) preflight e2e
+	@$(PYTHON) -m hack.setup preflight $(TIERS)
 
 e2e: ## Only the tests that run whole jobs on the cluster
 	@$(PYTHON) -m hack.setup test e2e

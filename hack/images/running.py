@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from hack.cluster import interrupts
+
 CLEANING_SECONDS = 10.0
 """How long an interrupted build may take to clean up after itself."""
 
@@ -23,19 +25,22 @@ def run(command: Sequence[str], log: Path) -> None:
     with log.open("ab") as output:
         output.write(f"$ {' '.join(command)}\n".encode())
         output.flush()
+        started: list[subprocess.Popen[bytes]] = []
         try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+            with interrupts.deferred():
+                started.append(
+                    subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                    )
+                )
+            code = started[0].wait()
         except FileNotFoundError as missing:
             raise ImagesError(f"{command[0]} is not installed") from missing
-        try:
-            code = process.wait()
         except KeyboardInterrupt:
             # It was interrupted with us and now unmounts and deletes what it made; `run` would kill
             # it a quarter of a second later.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(CLEANING_SECONDS)
+                started[0].wait(CLEANING_SECONDS)
             raise
     if code != 0:
         raise ImagesError(f"{command[0]} failed\n--- end of {log}\n{tail(log, 20)}")

@@ -1,4 +1,4 @@
-"""Command line: `python -m hack.setup init|demo|test [tier …]|lock`."""
+"""Command line: `python -m hack.setup init|demo|test|preflight|lock [tier …]`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hack.cluster import errors, external, preflight
-from hack.setup import capabilities, environment, interrupts, plans, records, running
+from hack.cluster import errors, external, interrupts, preflight
+from hack.setup import capabilities, environment, plans, records, running
 from hack.tiers import tiers
 
 
@@ -18,11 +18,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.setup", description=__doc__)
     parser.add_argument(
         "goal",
-        choices=["init", "demo", "test", "lock"],
+        choices=["init", "demo", "test", "preflight", "lock"],
         help="init: the virtual environment; demo, test: all that they need; "
-        "lock: compile requirements/*.txt anew",
+        "preflight: only say what is lacking; lock: compile requirements/*.txt anew",
     )
-    parser.add_argument("tiers", nargs="*", help="for which tiers `test` is, all by default")
+    parser.add_argument(
+        "tiers", nargs="*", help="for which tiers `test` and `preflight` are, all by default"
+    )
     arguments = parser.parse_args()
     try:
         chosen = tiers.named(arguments.tiers)
@@ -34,6 +36,8 @@ def main() -> int:
         environment.lock()
     elif arguments.goal == "demo":
         return demo()
+    elif arguments.goal == "preflight":
+        return say_what_is_lacking(chosen)
     else:
         return test(chosen)
     return 0
@@ -44,7 +48,7 @@ def demo() -> int:
     began = time.time()
     capabilities.require("e2e")
     outcome = running.run(plans.STEPS, title="setup for the demo")
-    records.write(records.Record(began, outcome.seconds, outcome.failed))
+    records.write(records.Record(began, outcome.seconds))
     return 1 if outcome.failed else 0
 
 
@@ -55,27 +59,44 @@ def test(chosen: Sequence[tiers.Tier]) -> int:
     """
     began = time.time()
     external.isolate(os.environ)
-    failed = _install(chosen)
+    apt = _install(chosen)
+    broken = {tier.name: apt for tier in chosen if apt and preflight.missing_packages(needs(tier))}
     lacking = {}
     for tier in chosen:
-        said = capabilities.lacking(tier.needs) if tier.needs else []
+        said = capabilities.lacking(needs(tier)) if tier.name not in broken else []
         if said:
             lacking[tier.name] = "; ".join(said)
-    steps = plans.for_tiers(tier for tier in chosen if tier.name not in lacking)
+    allowed = [tier for tier in chosen if tier.name not in {*broken, *lacking}]
     bearable = {step.name for step in plans.STEPS} - {plans.ENVIRONMENT.name}
-    outcome = running.run(steps, title="setup for the tests", bearable=bearable)
-    record = records.Record(began, outcome.seconds, {**failed, **outcome.failed}, lacking)
-    records.write(record)
+    outcome = running.run(plans.for_tiers(allowed), title="setup for the tests", bearable=bearable)
+    broken |= plans.broken(allowed, outcome.failed)
+    records.write(records.Record(began, outcome.seconds, broken, lacking))
     return 1 if plans.ENVIRONMENT.name in outcome.failed else 0
 
 
-def _install(chosen: Sequence[tiers.Tier]) -> dict[str, str]:
+def say_what_is_lacking(chosen: Sequence[tiers.Tier]) -> int:
+    """For each tier whether it can run here, and if not why and what to do."""
+    external.isolate(os.environ)
+    lacking = {tier.name: capabilities.lacking(needs(tier)) for tier in chosen}
+    for name, said in lacking.items():
+        lines = [f"✗ {name}", *(f"    {one}" for one in said)] if said else [f"✓ {name}"]
+        sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if any(lacking.values()) else 0
+
+
+def needs(tier: tiers.Tier) -> str:
+    """The tier's name in the preflight."""
+    return tier.needs or "unit"
+
+
+def _install(chosen: Sequence[tiers.Tier]) -> str:
+    """Install Debian packages; why that failed, empty when it did not."""
     try:
-        preflight.install_packages(*(tier.needs or "unit" for tier in chosen))
+        preflight.install_packages(*(needs(tier) for tier in chosen))
     except errors.ClusterError as error:
         sys.stderr.write(f"{error}\n")
-        return {plans.PACKAGES: " ".join(str(error).split())}
-    return {}
+        return " ".join(str(error).split())
+    return ""
 
 
 if __name__ == "__main__":

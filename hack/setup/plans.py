@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hack.cluster import families
 from hack.setup import environment
@@ -14,8 +14,6 @@ PYTHON = sys.executable
 """The system's Python: these steps need nothing installed."""
 VENV_PYTHON = str(environment.python())
 """The environment's Python, for steps after `environment`."""
-PACKAGES = "packages"
-"""Debian's packages: installed before the steps, as it depends on them which tiers can run."""
 
 ENVIRONMENT = Step("environment", "Python environment", (PYTHON, "-m", "hack.setup", "init"))
 BINARIES = Step(
@@ -41,3 +39,17 @@ def for_tiers(chosen: Iterable[tiers.Tier]) -> list[Step]:
     """Steps of these tiers; the environment is one of every tier's."""
     names = {ENVIRONMENT.name, *(name for tier in chosen for name in tier.steps)}
     return [step for step in STEPS if step.name in names]
+
+
+def broken(chosen: Iterable[tiers.Tier], failed: Mapping[str, str]) -> dict[str, str]:
+    """Tiers that cannot run without what failed, with why.
+
+    Args:
+        chosen: The tiers whose steps were run.
+        failed: Step -> why it failed.
+    """
+    why = {
+        tier.name: "; ".join(failed[step] for step in tier.steps if step in failed)
+        for tier in chosen
+    }
+    return {name: said for name, said in why.items() if said}

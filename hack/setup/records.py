@@ -21,14 +21,14 @@ class Record:
     """When it began, in seconds since 1970."""
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Step -> how long it took, of those that ended well."""
-    failed: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Step -> why it failed, though the preflight had allowed it."""
+    broken: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Tier -> what failed of all it needs, though this machine allows it."""
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Tier -> what this machine lacks for it, so that its steps were left out."""
 
 
 NONE = Record()
-"""Nothing has failed and nothing is known to be lacking."""
+"""Nothing is broken and nothing is known to be lacking."""
 
 
 def write(record: Record, path: Path | None = None) -> None:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
-from hack.cluster import paths
-from hack.setup import display, durations, environment, interrupts
+from hack.cluster import interrupts, paths
+from hack.setup import display, durations, environment
 
 CLEANING_SECONDS = 15.0
 """How long interrupted steps may take to unmount and delete what they have half made."""

@@ -12,8 +12,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from hack.cluster import errors, external, lifecycle
-from hack.setup import capabilities, interrupts, records
+from hack.cluster import errors, external, interrupts, lifecycle
+from hack.setup import capabilities, records
 from hack.tiers import tiers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,9 +68,8 @@ def run_tier(
     tier: tiers.Tier, out: Path, words: list[str], setup: records.Record = records.NONE
 ) -> Result:
     """Run one tier as one pytest process, or say why it cannot run."""
-    broken = [setup.failed[step] for step in tier.steps if step in setup.failed]
-    if broken:
-        return Result(tier, "NOT RUN", note="; ".join(broken), broken=True)
+    if tier.name in setup.broken:
+        return Result(tier, "NOT RUN", note=setup.broken[tier.name], broken=True)
     missing = setup.lacking.get(tier.name)
     if missing is None and tier.needs:
         missing = "; ".join(capabilities.lacking(tier.needs))

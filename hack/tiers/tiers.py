@@ -55,7 +55,7 @@ TIERS = (
         ("tests/cluster", "tests/cluster_tool"),
         "(cluster or node) and not e2e",
         needs="node",
-        steps=("packages", "binaries"),
+        steps=("binaries",),
         minutes=15,
     ),
     Tier(
@@ -64,7 +64,7 @@ TIERS = (
         ("tests/e2e",),
         "e2e",
         needs="e2e",
-        steps=("packages", "binaries", "images", "model"),
+        steps=("binaries", "images", "model"),
         minutes=30,
     ),
 )

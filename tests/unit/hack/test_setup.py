@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import families, processes
-from hack.setup import display, durations, interrupts, plans, records, running
+from hack.cluster import families, interrupts, processes
+from hack.setup import display, durations, plans, records, running
 from hack.tiers import tiers
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +92,8 @@ def test_after_a_bearable_failure_the_others_go_on() -> None:
 
 SETUP = """
 import sys
-from hack.setup import interrupts, running
+from hack.cluster import interrupts
+from hack.setup import running
 interrupts.install()
 running.run([running.Step("one", "one", ("bash", "-c", {script!r}))], title="setup")
 """
@@ -139,7 +140,7 @@ def test_what_ignores_everything_is_killed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
     """A tier that names a step which nobody runs would never learn that it failed."""
-    known = {plans.PACKAGES, *(step.name for step in plans.STEPS)}
+    known = {step.name for step in plans.STEPS}
     assert {name for tier in tiers.TIERS for name in tier.steps} <= known
 
 
@@ -155,6 +156,15 @@ def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
 def test_the_tiers_say_what_is_made(chosen: list[str], steps: list[str]) -> None:
     """`make test TIERS=unit` compiles no Kubernetes."""
     assert [step.name for step in plans.for_tiers(tiers.named(chosen))] == steps
+
+
+def test_what_failed_costs_the_tiers_that_need_it() -> None:
+    """Each with every reason, and no other tier."""
+    failed = {"binaries": "no Go proxy", "model": "no index"}
+    assert plans.broken(tiers.named(["unit", "model", "e2e"]), failed) == {
+        "model": "no index",
+        "e2e": "no Go proxy; no index",
+    }
 
 
 def test_the_setup_builds_all_that_a_node_needs() -> None:
@@ -180,7 +190,7 @@ def test_a_misspelt_tier_is_refused_before_anything_is_made(words: list[str]) ->
 def test_a_record_is_believed_by_those_that_follow_it(tmp_path: Path) -> None:
     """The demo adds what its own setup took, never what an older one did."""
     path = tmp_path / "setup.json"
-    record = records.Record(100.5, {"images": 262.0}, {"binaries": "no proxy"}, {"e2e": "disk"})
+    record = records.Record(100.5, {"images": 262.0}, {"cluster": "no proxy"}, {"e2e": "disk"})
     records.write(record, path)
     assert records.read(path) == record
     assert records.seconds_since(100, path) == {"images": 262.0}

@@ -78,7 +78,7 @@ def test_a_failed_build_costs_its_tier_and_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The table names the step's reason, and no CI goes green because a build broke."""
-    after(monkeypatch, tmp_path, records.Record(failed={"binaries": "no Go proxy answers"}))
+    after(monkeypatch, tmp_path, records.Record(broken={"cluster": "no Go proxy answers"}))
     assert runner.main() == 1
     said = "!!! tier cluster DID NOT RUN BECAUSE ITS SETUP FAILED: no Go proxy answers"
     assert said in capsys.readouterr().out
@@ -109,7 +109,7 @@ except KeyboardInterrupt:
 
 RUNS = """
 import sys
-from hack.setup import interrupts
+from hack.cluster import interrupts
 from hack.tiers import __main__ as runner
 interrupts.install()
 print(runner.run_bounded([sys.executable, "-c", {tier!r}], {seconds}))

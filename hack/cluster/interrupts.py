@@ -1,11 +1,10 @@
 """The end of a program that somebody wants ended: it and all that it started clean up and go."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,6 +36,8 @@ def deferred() -> Iterator[None]:
     """
     came: list[int] = []
     ours = [n for n in _NUMBERS if signal.getsignal(n) is signal.default_int_handler]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []  # interrupts come to the main thread alone, which alone may change handlers
     for number in ours:
         signal.signal(number, lambda number, _: came.append(number))
     try:
