@@ -39,6 +39,7 @@ _PROGRAMS = {
     "cluster": _CONTROL_PLANE_PROGRAMS,
     "kwok": _CONTROL_PLANE_PROGRAMS,
     "node": (*_CONTROL_PLANE_PROGRAMS, "containerd", "runc", "nft"),
+    "images": ("buildah", "mmdebstrap"),
     "e2e": (*_CONTROL_PLANE_PROGRAMS, "containerd", "runc", "nft", "buildah", "mmdebstrap"),
 }
 

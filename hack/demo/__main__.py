@@ -12,6 +12,7 @@ from collections.abc import Callable
 from hack import cluster, images
 from hack.cluster import external, progress
 from hack.demo import console, kubectl, ownership
+from hack.setup import records
 
 EXPECTED = (kubectl.DemoError, cluster.ClusterError, images.ImagesError)
 """Failures whose message says what to do; of any other a traceback says more."""
@@ -60,6 +61,8 @@ def _up() -> int:
     began = float(os.environ.get("MENS_STARTED") or time.time())
     stages = console.Stages()
     stages.seconds["setup"] = round(time.time() - began, 1)
+    made = records.seconds_since(began)
+    stages.seconds |= {"cluster": made.get("binaries", 0.0), "images": made.get("images", 0.0)}
     running = None
     try:
         with stages.stage("cluster", "Start a real Kubernetes, or use yours"):

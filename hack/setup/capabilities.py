@@ -30,8 +30,7 @@ def lacking(tier: str) -> list[str]:
 
 
 def require(tier: str) -> None:
-    """Install missing packages where that is possible; ClusterError for what remains."""
-    preflight.install_packages(tier)
+    """ClusterError with all that this machine lacks for a tier, and how to get it."""
     said = lacking(tier)
     if said:
         raise errors.ClusterError("\n  ".join(["this machine cannot run it yet:", *said]))

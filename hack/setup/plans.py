@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hack.cluster import families
 from hack.setup import environment
@@ -16,9 +17,8 @@ VENV_PYTHON = str(environment.python())
 """The environment's Python, for steps after `environment`."""
 
 ENVIRONMENT = Step("environment", "Python environment", (PYTHON, "-m", "hack.setup", "init"))
-BINARIES = Step(
-    "binaries", "Kubernetes from source", (PYTHON, "-m", "hack.cluster", "build", *families.NODE)
-)
+_BUILD = (PYTHON, "-m", "hack.cluster", "build")
+BINARIES = Step("binaries", "Kubernetes from source", (*_BUILD, *families.NODE))
 IMAGES = Step(
     "images",
     "container images",
@@ -32,7 +32,17 @@ MODEL = Step(
     needs=("environment",),
 )
 STEPS = (ENVIRONMENT, BINARIES, IMAGES, MODEL)
-"""All there are; the order is only what `needs` says. The demo needs every one."""
+"""All there are; the order is only what `needs` says."""
+
+
+def for_demo(build: Sequence[str]) -> list[Step]:
+    """All steps; on a cluster of somebody else only the programs that are not there are built.
+
+    Args:
+        build: Families of Go programs.
+    """
+    binaries = dataclasses.replace(BINARIES, command=(*_BUILD, *build))
+    return [binaries if one is BINARIES else one for one in STEPS if build or one is not BINARIES]
 
 
 def for_tiers(chosen: Iterable[tiers.Tier]) -> list[Step]:

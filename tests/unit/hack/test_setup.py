@@ -158,6 +158,18 @@ def test_the_tiers_say_what_is_made(chosen: list[str], steps: list[str]) -> None
     assert [step.name for step in plans.for_tiers(tiers.named(chosen))] == steps
 
 
+@pytest.mark.parametrize(
+    ("build", "last"), [(families.NODE, "pause"), (("helm",), "helm"), ((), None)]
+)
+def test_the_demo_builds_only_what_its_cluster_lacks(
+    build: tuple[str, ...], last: str | None
+) -> None:
+    """On a cluster of somebody else no API server is compiled for nothing."""
+    commands = {step.name: step.command for step in plans.for_demo(build)}
+    assert set(commands) - {"binaries"} == {"environment", "images", "model"}
+    assert commands.get("binaries", (None,))[-1] == last
+
+
 def test_what_failed_costs_the_tiers_that_need_it() -> None:
     """Each with every reason, and no other tier."""
     failed = {"binaries": "no Go proxy", "model": "no index"}
