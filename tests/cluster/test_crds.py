@@ -28,6 +28,10 @@ PROBE: dict[str, Any] = {"color": "Red", "text": "x"}
 GOOD = {"MensCorpus": CORPUS, "MensTrainRun": RUN, "MensServe": SERVE, "Probe": PROBE}
 
 SOURCE = CORPUS["sources"][0]
+UNSAFE = (
+    "No part of the key may be '.' or '..' or have more than 255 characters, nor may the bucket's "
+    "name hold '..'."
+)
 RESOURCES = {each.NAMES.kind: each for each in [*definitions.RESOURCES, probing.Probe]}
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("MensCorpus", "Give exactly one of: s3, git."): {
@@ -37,6 +41,9 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
         "sources": [SOURCE | {"weight": "1000.5"}]
     },
     ("MensCorpus", "Must be a decimal between 0 and 0.5."): {"split": {"validationFraction": "1"}},
+    ("MensCorpus", UNSAFE): {"sources": [SOURCE | {"s3": {"uri": "s3://mens/a/../b"}}]},
+    ("MensTrainRun", UNSAFE): {"baseModel": {"uri": f"s3://mens/{'a' * 256}"}},
+    ("MensServe", UNSAFE): {"baseModel": {"uri": "s3://a..b/models/m"}},
     ("MensTrainRun", "Must be a decimal between 0 and 0.9."): {"lora": {"dropout": "0.91"}},
     ("MensTrainRun", "Must be a decimal between 1e-9 and 1."): {"schedule": {"learningRate": "0"}},
     (
@@ -54,6 +61,7 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
         "items": [{"name": "a", "left": "x", "right": "y"}]
     },
     ("Probe", "low must not exceed high."): {"bounds": {"low": 9}},
+    ("Probe", UNSAFE): {"uri": "s3://mens/a/./b"},
     ("Probe", "Must be a decimal between -0.5 and 1e3."): {"text": None, "ratio": "-0.6"},
 }
 """Kind and message of a rule → the change that breaks just this rule."""

@@ -156,14 +156,29 @@ async def test_what_others_take_of_an_endpoint_is_told(world: World) -> None:
         assert taken(stored, wanted) is None, wanted["kind"]
     stored = await world.cluster.apply(serving.scaled(await _get(world, deployment), 1))
     assert (stored["spec"]["replicas"], taken(stored, deployment)) == (1, None)
-    stored = await world.cluster.apply(deployment)
-    stored["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
-    stored = await world.cluster.replace(stored)
-    assert taken(stored, deployment) == "spec.template.spec.containers[main].image"
+    await world.cluster.apply(deployment)
+
+    def other_image(spec: dict[str, Any]) -> None:
+        spec["template"]["spec"]["containers"][0]["image"] = "other:1"
+
+    changed = await _changed(world, deployment, other_image)
+    assert taken(changed, deployment) == "spec.template.spec.containers[main].image"
     assert taken(await world.cluster.apply(deployment), deployment) is None
-    changed = await _get(world, service)
-    changed["spec"]["selector"] = {"app": "other"}
-    assert taken(await world.cluster.replace(changed), service) == "spec.selector"
+    changed = await _changed(world, service, lambda spec: spec.update(selector={"app": "other"}))
+    assert taken(changed, service) == "spec.selector"
+
+
+async def _changed(
+    world: World, obj: Mapping[str, Any], change: Callable[[dict[str, Any]], None]
+) -> kinds.Object:
+    """Change an object's spec as somebody else would; controllers may write between."""
+    while True:
+        found = await _get(world, obj)
+        change(found["spec"])
+        try:
+            return await world.cluster.replace(found)
+        except errors.Conflict:
+            continue
 
 
 async def _get(world: World, obj: Mapping[str, Any]) -> dict[str, Any]:
