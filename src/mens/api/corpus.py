@@ -132,7 +132,7 @@ class MensCorpusStatus(status.RunStatus):
     rows: RowCounts | None = None
     """Rows of the dataset."""
     fingerprint: Annotated[str, pydantic.Field(max_length=128)] | None = None
-    """Digest of everything the dataset depends on; equal fingerprints mean equal bytes."""
+    """Digest of everything the dataset depends on; equal fingerprints mean equal files."""
 
 
 class MensCorpus(kube.Resource):

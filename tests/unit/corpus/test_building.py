@@ -66,6 +66,7 @@ def build(
     wanted: corpus.MensCorpusSpec,
     documents: Mapping[str, Mapping[str, bytes]],
     chance: random.Random | None = None,
+    name: str = "test",
 ) -> building.Built:
     around = building.Surroundings(
         open_tree=lambda source: MemoryTree(documents.get(source.name, {}), chance),
@@ -74,7 +75,7 @@ def build(
         producer="test",
         report=lambda stage, done, total, rows: None,
     )
-    return building.build("test", wanted, around)
+    return building.build(name, wanted, around)
 
 
 def rows(built: building.Built, stem: str) -> list[dict[str, Any]]:
@@ -314,6 +315,7 @@ def test_a_build_without_rows_says_why(
         build(tmp_path, spec(source(**fields)), {"code": documents})
     assert caught.value.reason == reason
     assert ";" in str(caught.value)
+    assert 'validationFraction to "0"' not in str(caught.value), "no run can use such a corpus"
 
 
 def test_an_optional_source_may_be_missing(tmp_path: Path) -> None:
@@ -349,6 +351,17 @@ def test_a_header_in_an_example_is_no_header(tmp_path: Path) -> None:
         row["metadata"]["path"]: row["metadata"]["license_evidence"] for row in rows(built, "train")
     }
     assert (evidence["x.md"], evidence["y.md"]) == ("File", "Header")
+
+
+def test_equal_fingerprints_mean_equal_files(tmp_path: Path) -> None:
+    """Also where two corpora have different names: what differs is named in the manifest alone."""
+    first = build(tmp_path / "a", spec(), {"code": GOOD})
+    second = build(tmp_path / "b", spec(), {"code": GOOD}, name="other")
+    assert first.fingerprint == second.fingerprint
+    assert first.draft.name != second.draft.name
+    files = [content(built) for built in (first, second)]
+    assert [found.pop("manifest") for found in files]
+    assert files[0] == files[1]
 
 
 def test_the_fingerprint_follows_everything_that_counts(tmp_path: Path) -> None:

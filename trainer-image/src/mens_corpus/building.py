@@ -123,7 +123,7 @@ def _require_rows(
         raise errors.InputWrong(
             reasons.NO_VALIDATION_ROWS,
             f"all {len(decision.train)} rows come from one document, so none can be held out; add "
-            'documents, or set split.validationFraction to "0"',
+            "documents to sources",
         )
 
 
@@ -172,7 +172,7 @@ def _built(
     table = licensing.identity(around.table)
     fingerprint = fingerprinting.fingerprint(spec, sources, table)
     train, validation = parts.decision.train, parts.decision.validation
-    facts = complying.comply(name, parts.collected, (*train, *validation), folder)
+    facts = complying.comply(parts.collected, (*train, *validation), folder)
     draft = manifests.Manifest(
         kind=manifests.Kind.CORPUS,
         name=name,

@@ -6,12 +6,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mens.artifacts import digests, manifests
 from mens.provenance import expressions, licences, notice, obligations
 from mens_corpus import collecting, licensing, spooling
 
 log = logging.getLogger(__name__)
+
+TITLE: Final = "This dataset"
+"""Heads NOTICE in the place of the corpus's name, which is no part of the fingerprint: equal
+fingerprints mean equal files. The manifest has the name."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,6 @@ def table() -> licences.Table:
 
 
 def comply(
-    name: str,
     collected: Sequence[collecting.Collected],
     rows: Sequence[spooling.Spooled],
     folder: Path,
@@ -56,7 +60,7 @@ def comply(
                 log.warning("source %s: no text of %s was found", source, conclusion.expression)
         notices += [(source, text) for text in item.notices]
     joined = obligations.join(parents)
-    files = notice.assemble(name, joined, texts, inputs=inputs)
+    files = notice.assemble(TITLE, joined, texts, inputs=inputs)
     files[notice.FILE_NAME] += b"".join(_quoted(source, text) for source, text in notices)
     notice.write(folder, files)
     return Facts(tuple(inputs), joined)

@@ -1,4 +1,4 @@
-"""One digest over everything the dataset depends on: equal fingerprints mean equal bytes."""
+"""One digest over everything the dataset depends on: equal fingerprints mean equal files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from mens.api import corpus
 from mens.artifacts import digests
 
-CODE: Final = "mens-corpus/1"
+CODE: Final = "mens-corpus/2"
 """Version of the stages; changed whenever the same input may give other bytes."""
 LIBRARIES: Final = ("markdown-it-py", "orjson", "zstandard")
 """Distributions that rows or their bytes depend on."""
