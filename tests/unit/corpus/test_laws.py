@@ -235,3 +235,28 @@ def test_no_form_of_a_secret_is_overlooked() -> None:
         kind: kind for kind in SECRETS
     }
     assert set(SECRETS) == set(scanning.FORMS)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("sk-proj-" + "A1b2-C3d4_" * 7 + "abcd" + "T3BlbkFJ" + "A1b2-C3d4_" * 7, "OpenAiKey"),
+        ("sk-svcacct-" + "a1" * 29 + "T3BlbkFJ" + "b2" * 29, "OpenAiKey"),
+        ("sk-admin-" + "a1_" * 19 + "T3BlbkFJ" + "b2-" * 19, "OpenAiKey"),
+        ("glpat-" + "aB3-_" * 5 + "xx.01.1a2b3c4d5", "GitLabToken"),
+        ("ghs_" + "a1" * 30, "GitHubToken"),
+        ("github_pat_" + "a1" * 50, "GitHubToken"),
+        ("hf_" + "aB1" * 11 + "a", "HuggingFaceToken"),
+        ("hf_" + "a" * 40, "HuggingFaceToken"),
+        ("api_org_" + "a" * 34, "HuggingFaceToken"),
+        ("npm_" + "a1" * 20, "NpmToken"),
+        ("AIza" + "a" * 34 + "-", "GoogleApiKey"),
+        ("glpat-short", None),
+        ("hf_model_name_that_is_long_enough_to_be_one", None),
+        ("sk-proj-a-css-class-of-a-project", None),
+        ("task-proj-" + "a-css-class-that-is-rather-long-but-harmless-and-goes-on-1", None),
+    ],
+)
+def test_tokens_of_today_are_longer_than_those_of_yesterday(text: str, kind: str | None) -> None:
+    """Services lengthen their tokens without notice; a name that begins like one is none."""
+    assert scanning.find(f"x = '{text}'") == kind
