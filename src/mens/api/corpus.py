@@ -58,8 +58,9 @@ class Source(kube.Model):
     extract: Annotated[tuple[Extractor, ...], pydantic.Field(min_length=1, max_length=8)]
     """How documents become rows; each document goes to the extractors that understand it."""
     license: Annotated[str, pydantic.Field(min_length=1, max_length=256)] | None = None
-    """SPDX identifier that the owner declares. Used where neither the file's header nor a licence
-    file of the source says otherwise; without any of them rows are quarantined as unknown."""
+    """SPDX expression that the owner declares. Used where neither the file's header nor a licence
+    file whose text was reviewed says what holds; without any of them rows are quarantined as
+    unknown, and so they are where such a text contradicts it."""
     weight: Annotated[kube.DecimalString, kube.decimal_range("0", "1000")] = "1.0"
     """Share of this source's rows relative to the others: 1.0 keeps all of them, 0.5 half, by a
     seeded hash of the row. Above 1.0 all are kept."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from mens.artifacts import manifests
-from mens.provenance import expressions, licences
+from mens.provenance import expressions, licences, obligations
 
 CLEARED = "LicenseCleared"
 """Every licence is known and allowed."""
+
+_ADVICE: Final[Mapping[manifests.Kind, str]] = {
+    manifests.Kind.MODEL: "Import the model with its original licence file "
+    "(mens model import --license-file) to a folder of its own, since what is published never "
+    "changes; or have the text reviewed and added to the table",
+    manifests.Kind.CORPUS: "Correct the source's license field or add its licence file, and build "
+    "the corpus again; or have the text reviewed and added to the table",
+    manifests.Kind.ADAPTER: "Train it again from a base and a corpus whose licences are known",
+}
+"""The next step where a licence is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +57,12 @@ def judge(
     said = manifest.compliance
     name = f"{manifest.kind} {manifest.name!r}"
     if said.license_class is manifests.LicenseClass.UNKNOWN:
-        return _unknown(name, "its manifest says that its licence is unknown")
+        return _unknown(manifest, "its manifest says that its licence is unknown")
     now = licences.declare(said.license_expression, table)
     if not now.known:
-        return _unknown(name, now.message)
+        return _unknown(manifest, now.message)
     if problem := _text_problem(manifest, captured, table):
-        return _unknown(name, problem)
+        return _unknown(manifest, problem)
     strictest = max(said.license_class, now.license_class, key=lambda each: each.rank)
     if allowed is not None and strictest not in allowed:
         return Judgement(
@@ -69,7 +80,8 @@ def _text_problem(
     """What is wrong with the licence texts that an artifact carries; empty if nothing is.
 
     Only a model must carry one for each licence: a row of a corpus may be cleared by its
-    author's own SPDX header, where there is no file.
+    author's own SPDX header, where there is no file, or by a declaration, beside which a text that
+    nobody reviewed travels under an id of its own. A model is known by its texts alone.
     """
     said = manifest.compliance
     needed = expressions.ids(expressions.parse(said.license_expression))
@@ -80,6 +92,9 @@ def _text_problem(
         file = manifest.file(held.path)
         if file is None or file.digest != held.text_digest:
             return f"the licence text {held.path} is not among its files as it was captured"
+        unreviewed = held.id.startswith(obligations.UNREVIEWED)
+        if unreviewed and manifest.kind is not manifests.Kind.MODEL:
+            continue
         if captured is not None:
             row = table.by_text(captured.get(held.path, b""))
             if row is None or held.id not in row.ids:
@@ -87,11 +102,9 @@ def _text_problem(
     return ""
 
 
-def _unknown(name: str, why: str) -> Judgement:
+def _unknown(manifest: manifests.Manifest, why: str) -> Judgement:
     return Judgement(
         False,
         licences.LICENSE_UNKNOWN,
-        f"{name} has no known licence: {why}. Import the model with its original licence file "
-        "(mens model import --license-file) to a folder of its own, since what is published never "
-        "changes; or have the text reviewed and added to the table",
+        f"{manifest.kind} {manifest.name!r} has no known licence: {why}. {_ADVICE[manifest.kind]}",
     )

@@ -25,6 +25,10 @@ ON_HOSTING: Final = "onHosting"
 
 _ATTRIBUTION: Final = list(reversed(manifests.Attribution))  # No, Conditional, Yes
 
+UNREVIEWED: Final = "LicenseRef-Unreviewed-"
+"""Begins the id of a text that nobody reviewed and that travels beside a declared licence; a piece
+of its digest follows. It is never filed under the licence that somebody says it is."""
+
 
 class Kind(enum.StrEnum):
     """What an obligation asks for."""
@@ -67,7 +71,7 @@ def of(conclusion: licences.Conclusion, captured: Iterable[bytes] = ()) -> manif
         held = tuple(_license("LicenseRef-Unknown", data) for data in files)
         return top.model_copy(update={"licenses": _placed(held)})
     by_row = {row.id: digest for data in files for row, digest in _recognised(conclusion, data)}
-    held = tuple(_license(_id_of(conclusion, data) or id_, data) for data in files)
+    held = tuple(_license(_id_of(conclusion, data), data) for data in files)
     return manifests.Compliance(
         license_expression=id_,
         license_class=conclusion.license_class,
@@ -113,12 +117,12 @@ def _recognised(
     return [(row, digest) for row in conclusion.rows if digest in {t.digest for t in row.texts}]
 
 
-def _id_of(conclusion: licences.Conclusion, data: bytes) -> str | None:
+def _id_of(conclusion: licences.Conclusion, data: bytes) -> str:
     """The id under which a text is carried: as concluded, which may be an alias of the row's."""
     for row, _ in _recognised(conclusion, data):
         named = expressions.ids(expressions.parse(conclusion.expression))
         return next((name for name in row.ids if name in named), row.id)
-    return None
+    return UNREVIEWED + digests.Digest.of_bytes(data).short
 
 
 def _license(id_: str, data: bytes) -> manifests.License:

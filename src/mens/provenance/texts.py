@@ -1,4 +1,4 @@
-"""Licence texts: what makes two of them the same text, and what they say about themselves.
+"""Licence texts: what makes two of them the same text, and where they lie.
 
 Identity is the SHA-256 of the normalised text and nothing weaker: no name, no tag, no score of
 similarity. Normalising takes away only what the licence itself leaves open: who holds the
@@ -22,9 +22,6 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from mens.artifacts import digests
-
-HEADER_LINES: Final = 40
-"""Lines at the top of a file in which an SPDX header counts; further down it is quoted text."""
 
 _YEARS: Final = r"(?:19|20)\d\d(?:\s*(?:[-,]|to|and)\s*(?:(?:19|20)\d\d|present))*"
 _HOLDER_LATER: Final = r"\[(?:yyyy|year)\]|\{yyyy\}|<year>"
@@ -69,7 +66,6 @@ _ROLES: Final = frozenset({
 })  # fmt: skip
 """What holders are, or what stands behind the name of one."""
 _QUOTES: Final = str.maketrans("‘’‚“”„«»´`–—‐‑", "'''\"\"\"\"\"''----")
-_SPDX: Final = re.compile(r"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+() :-]+)")
 _FILE: Final = re.compile(
     r"(?:un)?licen[cs]e(?:[-._].*)?|copying(?:[-._].*)?|copyright|.*[-._]licen[cs]e(?:\.txt|\.md)?"
 )
@@ -100,13 +96,6 @@ def notices(text: str) -> tuple[str, ...]:
     """The copyright lines of a text, as they stand there, each once."""
     lines = (line.strip() for line in text.splitlines())
     return tuple(dict.fromkeys(line for line in lines if _is_notice(_plain(line))))
-
-
-def spdx_header(text: str) -> str | None:
-    """The expression of an SPDX header near the top of a source file; None without one."""
-    head = "\n".join(text.splitlines()[:HEADER_LINES])
-    found = _SPDX.search(head)
-    return " ".join(found[1].split()) if found else None
 
 
 def is_licence_file(path: str) -> bool:

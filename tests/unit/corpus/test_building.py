@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mens.api import corpus, kube, reasons
-from mens.artifacts import publishing
-from mens.provenance import licences
+from mens.artifacts import manifests, publishing
+from mens.provenance import bases, licences
 from mens_corpus import accounting, building, errors, writing
 from mens_corpus.reading import trees
 
@@ -327,15 +327,42 @@ def test_an_optional_source_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_declaration_counts_where_the_text_is_unknown(tmp_path: Path) -> None:
-    """The unknown text still travels with the rows."""
+    """The unknown text travels under a name of its own, and whoever trains on it is content."""
     documents = {
         "LICENSE": b"Do what is right.\n",
         "a.py": function("a").encode(),
         "b.py": function("b").encode(),
     }
     built = build(tmp_path, spec(source(license="Apache-2.0")), {"code": documents})
-    assert content(built)["LICENSES/Apache-2.0.txt"] == b"Do what is right.\n"
+    (held,) = built.draft.compliance.licenses
+    files = content(built)
+    assert held.id.startswith("LicenseRef-Unreviewed-")
+    assert held.path == f"LICENSES/{held.id}.txt"
+    assert files[held.path] == b"Do what is right.\n"
+    assert held.path.encode() in files["NOTICE"]
     assert rows(built, "train")[0]["metadata"]["license_evidence"] == "Declared"
+    assert built.draft.compliance.license_expression == "Apache-2.0"
+    manifest = manifests.Manifest.parse(files["manifest"])
+    judged = bases.judge(manifest, captured={held.path: files[held.path]})
+    assert (judged.ok, judged.reason) == (True, reasons.LICENSE_CLEARED)
+
+
+def test_a_licence_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path) -> None:
+    """Also with a declaration, since its text cannot travel; the quarantine names the file."""
+    too_large = b"x" * (trees.DOCUMENT_LIMIT + 1)
+    vendor = {"vendor/LICENSE": too_large, "vendor/v.py": function("v").encode()}
+    wanted = spec(source(license="Apache-2.0"))
+    built = build(tmp_path / "a", wanted, {"code": GOOD | vendor})
+    assert fates(built, accounting.Fate.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
+    (line,) = writing.read_lines(built.folder / "quarantine.jsonl.zst")
+    assert orjson.loads(line)["message"].startswith(
+        "the licence file vendor/LICENSE cannot be read (more than 4194304 bytes); "
+    )
+    without = spec(source(license="Apache-2.0", exclude=["vendor/LICENSE"]))
+    assert build(tmp_path / "b", without, {"code": GOOD | vendor}).train == built.train + 1
+    with pytest.raises(errors.InputWrong, match="NOTICE cannot be read") as caught:
+        build(tmp_path / "c", wanted, {"code": GOOD | {"NOTICE": too_large}})
+    assert caught.value.reason == reasons.SOURCE_INVALID
 
 
 def test_a_header_in_an_example_is_no_header(tmp_path: Path) -> None:

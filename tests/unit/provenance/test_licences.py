@@ -193,24 +193,6 @@ def test_latin_1() -> None:
     assert id_of(data) == "MIT"
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("# SPDX-License-Identifier: Apache-2.0\nx = 1\n", "Apache-2.0"),
-        ("/* SPDX-License-Identifier: MIT OR Apache-2.0 */", "MIT OR Apache-2.0"),
-        (
-            "#!/bin/sh\n\n# SPDX-License-Identifier:   GPL-2.0-only WITH X  \n",
-            "GPL-2.0-only WITH X",
-        ),
-        ("x = 1\n" * 50 + "# SPDX-License-Identifier: MIT", None),
-        ("x = 1", None),
-    ],
-)
-def test_spdx_headers(source: str, expected: str | None) -> None:
-    """An SPDX header counts near the top of a file and only there."""
-    assert texts.spdx_header(source) == expected
-
-
 def test_nearest_licence_file() -> None:
     """The licence file that stands nearest above a source file is the one that applies."""
     held = ["LICENSE", "vendor/x/LICENSE-MIT", "vendor/x/LICENSE-APACHE"]

@@ -242,3 +242,34 @@ def test_a_class_that_rose() -> None:
     manifest = lied(license_class=manifests.LicenseClass.PERMISSIVE)
     allowed = [manifests.LicenseClass.PERMISSIVE]
     assert bases.judge(manifest, allowed=allowed).reason == "LicenseNotAllowed"
+
+
+def declared(kind: manifests.Kind) -> manifests.Manifest:
+    """Something that is declared as MIT and carries a text that nobody reviewed."""
+    data = b"Do what is right."
+    compliance = obligations.of(licences.declare("MIT"), [data])
+    files = [
+        manifests.File(path=held.path, digest=held.text_digest, size_bytes=len(data))
+        for held in compliance.licenses
+    ]
+    return some.draft(kind=kind, compliance=compliance).with_files(files)
+
+
+def test_an_unreviewed_text_beside_a_declaration() -> None:
+    """A corpus, and what is made from it, may carry one; a model is known by its texts alone."""
+    data = b"Do what is right."
+    for kind in (manifests.Kind.CORPUS, manifests.Kind.ADAPTER):
+        manifest = declared(kind)
+        (held,) = manifest.compliance.licenses
+        assert held.id == f"LicenseRef-Unreviewed-{digests.Digest.of_bytes(data).short}"
+        assert bases.judge(manifest, captured={held.path: data}).ok
+    model = declared(manifests.Kind.MODEL)
+    assert bases.judge(model, captured={}).reason == "LicenseUnknown"
+
+
+def test_the_advice_is_for_what_is_unknown() -> None:
+    """A corpus is not imported, so its message names the source's license field."""
+    unknown = some.draft(kind=manifests.Kind.CORPUS, compliance=obligations.unknown())
+    said = bases.judge(unknown).message
+    assert "license field" in said
+    assert "import" not in said.lower()

@@ -88,7 +88,7 @@ def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built
         spooled = [row for item in collected for row in item.rows]
         decision = deciding.decide(spec, spooled, ledger)
         ledger.check()
-        _require_rows(spec, decision, ledger)
+        _require_rows(spec, decision, ledger, collector.doubt)
         around.report("Writing", 0, 0, len(decision.train) + len(decision.validation))
         for stem in (deciding.TRAIN, deciding.VALIDATION):
             lines = spool.lines(getattr(decision, stem))
@@ -114,11 +114,11 @@ def _collected(
 
 
 def _require_rows(
-    spec: corpus.MensCorpusSpec, decision: deciding.Decision, ledger: accounting.Ledger
+    spec: corpus.MensCorpusSpec, decision: deciding.Decision, ledger: accounting.Ledger, doubt: str
 ) -> None:
     """Raise unless there are rows to train on and, where they are wanted, held-out ones."""
     if not decision.train:
-        raise _empty(ledger)
+        raise _empty(ledger, doubt)
     if not decision.validation and Decimal(spec.split.validation_fraction) > 0:
         raise errors.InputWrong(
             reasons.NO_VALIDATION_ROWS,
@@ -127,7 +127,7 @@ def _require_rows(
         )
 
 
-def _empty(ledger: accounting.Ledger) -> errors.InputWrong:
+def _empty(ledger: accounting.Ledger, doubt: str) -> errors.InputWrong:
     """Return the error for a corpus without rows: a licence is to blame before anything else."""
     quarantined = accounting.Fate.QUARANTINED
     unknown = ledger.total(quarantined, reasons.LICENSE_UNKNOWN)
@@ -135,8 +135,7 @@ def _empty(ledger: accounting.Ledger) -> errors.InputWrong:
     if unknown:
         return errors.InputWrong(
             reasons.LICENSE_UNKNOWN,
-            f"no row is left: the licence of {unknown} rows is unknown; declare it in the source's "
-            "license field, or add its licence file",
+            f"no row is left: the licence of {unknown} rows is unknown, first that of {doubt}",
         )
     if forbidden:
         return errors.InputWrong(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -76,6 +76,8 @@ class Collector:
     spool: spooling.Spool
     quarantine: quarantining.Quarantine
     report: Report
+    doubt: str = ""
+    """Of the first row whose licence is unknown: where it is, and why."""
 
     def collect(self, order: int, source: corpus.Source, tree: trees.Tree) -> Collected:
         """Read a source; documents come in the order of their paths, however the tree lists them.
@@ -95,25 +97,20 @@ class Collector:
         hasher = digests.Hasher()
         kept = [entry for entry in everything if globbing.selected(entry.path, (), source.exclude)]
         licenses = [entry for entry in kept if licensing.is_license_file(entry.path)]
-        texts = list(_documents(tree, licenses, hasher))
+        texts = self._captured(tree, licenses, hasher)
         notices = [entry for entry in kept if licensing.is_notice_file(entry.path)]
         collected = Collected(
-            source,
-            tree.uri,
-            hasher.digest(),
-            notices=licensing.captured(_documents(tree, notices, hasher), self.table),
+            source, tree.uri, hasher.digest(), notices=self._captured(tree, notices, hasher)
         )
-        concluder = licensing.Concluder(
-            licensing.captured(texts, self.table), source.license, self.table
-        )
+        _require_readable(source, collected.notices)
+        concluder = licensing.Concluder(texts, source.license, self.table)
         count = self.ledger[source.name]
         for number, (entry, data) in enumerate(prefetching.in_order(tree, chosen)):
             self.report("Reading", number, len(chosen), len(collected.rows))
+            _note(hasher, entry, data)
             if data is None:
-                hasher.update(f"{entry.path}\0too large\n".encode())
-                self._set_aside(source, entry.path, outcomes.Broken(TOO_LARGE, _too_large()))
+                self._set_aside(source, entry.path, _unread(entry))
                 continue
-            _note(hasher, entry.path, data)
             count.documents += 1
             count.size_bytes += len(data)
             self._document(order, collected, concluder, entry.path, data)
@@ -123,9 +120,22 @@ class Collector:
         )
         return collected
 
+    def _captured(
+        self, tree: trees.Tree, entries: list[trees.Entry], hasher: digests.Hasher
+    ) -> tuple[licensing.Text, ...]:
+        """Read licence or NOTICE files; one that cannot be read must not count as absent."""
+        found: list[licensing.Text] = []
+        for entry, data in prefetching.in_order(tree, entries):
+            _note(hasher, entry, data)
+            if data is None:
+                found.append(licensing.Text(entry.path, problem=_unread(entry).message))
+            else:
+                found.append(licensing.captured(entry.path, data, self.table))
+        return tuple(found)
+
     def _chosen(self, source: corpus.Source, entry: trees.Entry) -> bool:
         """Return whether to read a document; one that only a pattern names is accounted for."""
-        if not globbing.selected(entry.path, source.include, source.exclude):
+        if entry.link or not globbing.selected(entry.path, source.include, source.exclude):
             return False
         if registry.understands(entry.path, source.extract):
             return True
@@ -170,7 +180,8 @@ class Collector:
         allowed = {item.value for item in self.spec.license_policy.allow_classes}
         found = conclusion.license_class
         if found is manifests.LicenseClass.UNKNOWN:
-            reason, message = reasons.LICENSE_UNKNOWN, f"licence {conclusion.expression}"
+            reason, message = reasons.LICENSE_UNKNOWN, conclusion.doubt
+            self.doubt = self.doubt or f"{row.path} of source {row.source}: {message}"
         elif found.value not in allowed:
             reason = reasons.LICENSE_NOT_ALLOWED
             message = f"licence {conclusion.expression} is of class {found.value}"
@@ -215,18 +226,23 @@ def _row(
     )
 
 
-def _documents(
-    tree: trees.Tree, entries: list[trees.Entry], hasher: digests.Hasher
-) -> Iterator[tuple[str, bytes]]:
-    for entry, data in prefetching.in_order(tree, entries):
-        if data is not None:
-            _note(hasher, entry.path, data)
-            yield entry.path, data
+def _require_readable(source: corpus.Source, notices: tuple[licensing.Text, ...]) -> None:
+    """Raise if a NOTICE file cannot be carried along, as licences such as Apache-2.0 demand."""
+    for text in notices:
+        if text.problem:
+            raise errors.InputWrong(
+                reasons.SOURCE_INVALID,
+                f"source {source.name}: {text.path} cannot be read ({text.problem}), so it cannot "
+                "travel with the rows; correct it, or name it in exclude if it does not apply",
+            )
 
 
-def _note(hasher: digests.Hasher, path: str, data: bytes) -> None:
-    hasher.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+def _note(hasher: digests.Hasher, entry: trees.Entry, data: bytes | None) -> None:
+    said = _unread(entry).message if data is None else hashlib.sha256(data).hexdigest()
+    hasher.update(f"{entry.path}\0{said}\n".encode())
 
 
-def _too_large() -> str:
-    return f"more than {trees.DOCUMENT_LIMIT} bytes"
+def _unread(entry: trees.Entry) -> outcomes.Broken:
+    if entry.refused:
+        return outcomes.Broken(reasons.NAME_REFUSED, entry.refused)
+    return outcomes.Broken(TOO_LARGE, f"more than {trees.DOCUMENT_LIMIT} bytes")

@@ -1,9 +1,10 @@
 """The licence of each document, by the strongest evidence there is.
 
-SPDX header of the file, else the nearest licence file of the source (known by the hash of its
+SPDX headers of the file, else the nearest licence file of the source (known by the hash of its
 text), else what the source declares, else unknown. A licence file whose text nobody reviewed
-proves nothing by itself: with a declaration the declaration counts and the text travels along.
-A text that is known and a declaration that disagree conclude nothing, which blocks.
+proves nothing by itself: with a declaration the declaration counts and the text travels along,
+under a name of its own. A text that is known and a declaration that disagree conclude nothing,
+which blocks; so does a licence file that cannot be read, since its text cannot travel.
 """
 
 from __future__ import annotations
@@ -11,23 +12,20 @@ from __future__ import annotations
 import enum
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from mens.artifacts import digests, manifests
 from mens.provenance import expressions, licences, texts
+from mens_corpus import declaring
 
-HEADER_BYTES: Final = 4096
-"""An SPDX header stands at the top; further down it is an example in documentation."""
 TEXT_LIMIT: Final = 512 * 1024
-"""Bytes of a licence file; the longest real one (a bundle of notices) has about 100 KB."""
+"""Bytes of a licence file that is compared with the table; what is longer is unknown. The longest
+real one (a bundle of notices) has about 100 KB."""
 
 _REUSE: Final = re.compile(r"LICENSES/[^/]+\.txt")
-_HEADER: Final = re.compile(
-    rb"^[^\w\n]{0,8}SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+()][A-Za-z0-9.+() :-]{0,254})", re.M
-)
 
 
 class Evidence(enum.StrEnum):
@@ -49,9 +47,11 @@ class Text:
 
     path: str
     """Where it lies in the source."""
-    data: bytes
+    data: bytes = b""
     row: licences.Row | None = None
     """What the table says it is."""
+    problem: str = ""
+    """Why it could not be read; empty if it could."""
 
     @property
     def digest(self) -> digests.Digest:
@@ -77,6 +77,13 @@ class Conclusion:
         """The class that asks most; Unknown where unknown."""
         return self.found.license_class
 
+    @property
+    def doubt(self) -> str:
+        """Why it is unknown, and the next step; quotes nothing of the document itself."""
+        if self.evidence is Evidence.HEADER:
+            return "its SPDX header is no expression of reviewed licences; correct the header"
+        return self.found.message
+
 
 def is_license_file(path: str) -> bool:
     """Return whether a path names a licence text: LICENSE, COPYING.txt or LICENSES/MIT.txt."""
@@ -88,13 +95,10 @@ def is_notice_file(path: str) -> bool:
     return posixpath.basename(path).lower() in {"notice", "notice.txt", "notice.md"}
 
 
-def captured(files: Iterable[tuple[str, bytes]], table: licences.Table) -> tuple[Text, ...]:
-    """Identify licence files, given as path and bytes."""
-    return tuple(
-        Text(path, data, licences.identify(data, table))
-        for path, data in files
-        if len(data) <= TEXT_LIMIT
-    )
+def captured(path: str, data: bytes, table: licences.Table) -> Text:
+    """Identify a licence file."""
+    row = licences.identify(data, table) if len(data) <= TEXT_LIMIT else None
+    return Text(path, data, row)
 
 
 class Concluder:
@@ -114,7 +118,7 @@ class Concluder:
 
     def conclude(self, path: str, data: bytes) -> Conclusion:
         """Return the licence of one document; one folder and header are asked about once."""
-        key = (header(path, data), posixpath.dirname(path))
+        key = (declaring.declared(path, data), posixpath.dirname(path))
         if key not in self._memory:
             self._memory[key] = self._concluded(key[0], path)
         return self._memory[key]
@@ -124,15 +128,18 @@ class Concluder:
             found = licences.declare(said, self._table)
             return Conclusion(found, Evidence.HEADER, tuple(self._named(found, path)))
         nearest = tuple(self._held[name] for name in texts.nearest(path, self._held))
-        detected = [text.row for text in nearest if text.row]
-        if detected and len(detected) == len(nearest):
-            each = [licences.conclude(self._declared, row, self._table) for row in detected]
+        if unread := [text for text in nearest if text.problem]:
+            return Conclusion(_unusable(unread[0]), Evidence.FILE, nearest)
+        each = [
+            licences.conclude(self._declared, text.row, self._table) for text in nearest if text.row
+        ]
+        if each and len(each) == len(nearest):
             return Conclusion(_together(each), Evidence.FILE, nearest)
         if self._declared:
-            found = licences.declare(self._declared, self._table)
-            fitting = tuple(text for text in nearest if not text.row or text.row in found.rows)
-            return Conclusion(found, Evidence.DECLARED, fitting)
-        return Conclusion(licences.conclude(None, None, self._table), Evidence.NONE)
+            # Beside a text that nobody reviewed, the known ones must agree with the declaration.
+            each = each or [licences.declare(self._declared, self._table)]
+            return Conclusion(_together(each), Evidence.DECLARED, nearest)
+        return Conclusion(_undeclared(nearest, self._table), Evidence.NONE)
 
     def _named(self, found: licences.Conclusion, path: str) -> Iterator[Text]:
         """Yield the texts of a header's licences: in a folder above, or in LICENSES/ (REUSE)."""
@@ -156,17 +163,26 @@ def _together(each: list[licences.Conclusion]) -> licences.Conclusion:
     )
 
 
-def header(path: str, data: bytes) -> str | None:
-    """Return the SPDX expression at the top of a document; in Markdown only within a comment."""
-    top = data[:HEADER_BYTES]
-    match = _HEADER.search(top)
-    if match is None:
-        return None
-    before = top[: match.start(1)]
-    commented = before.count(b"<!--") > before.count(b"-->")
-    if path.lower().endswith((".md", ".markdown")) and not commented:
-        return None
-    return " ".join(match[1].decode().removesuffix("--").split()) or None
+def _unusable(text: Text) -> licences.Conclusion:
+    return _unknown(
+        f"the licence file {text.path} cannot be read ({text.problem}); correct the file, or name "
+        "it in exclude if it does not apply"
+    )
+
+
+def _undeclared(nearest: Sequence[Text], table: licences.Table) -> licences.Conclusion:
+    """Conclude nothing, and say what is missing."""
+    names = ", ".join(text.path for text in nearest if not text.row)
+    if not names:
+        return licences.conclude(None, None, table)
+    return _unknown(
+        f"nobody reviewed the text of {names}; declare the licence in the source's license field, "
+        "or have the text reviewed and added to the table"
+    )
+
+
+def _unknown(message: str) -> licences.Conclusion:
+    return licences.Conclusion(expressions.NOASSERTION, (), licences.LICENSE_UNKNOWN, message)
 
 
 def identity(table: licences.Table) -> str:

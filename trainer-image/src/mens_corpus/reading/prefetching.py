@@ -25,12 +25,16 @@ def in_order(
     running: deque[tuple[trees.Entry, futures.Future[bytes | None]]] = deque()
     try:
         for entry in islice(remaining, AHEAD):
-            running.append((entry, pool.submit(tree.read, entry)))
+            running.append((entry, pool.submit(_read, tree, entry)))
         while running:
             entry, future = running.popleft()
             data = future.result()
             for following in islice(remaining, 1):
-                running.append((following, pool.submit(tree.read, following)))
+                running.append((following, pool.submit(_read, tree, following)))
             yield entry, data
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(tree: trees.Tree, entry: trees.Entry) -> bytes | None:
+    return None if entry.refused else tree.read(entry)

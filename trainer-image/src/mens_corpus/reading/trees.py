@@ -21,6 +21,11 @@ class Entry:
     """Bytes as the tree says; -1 where it does not know before reading."""
     key: str = ""
     """How the tree itself finds the bytes."""
+    link: bool = False
+    """Whether it is a symbolic link. A licence file may be one; a document is read where it lies,
+    and once."""
+    refused: str = ""
+    """Why it cannot be read, and the next step; empty if it can."""
 
 
 class Tree(Protocol):
