@@ -17,7 +17,7 @@ from mens.api import corpus, kube, reasons
 from mens.artifacts import manifests, publishing
 from mens.provenance import bases, licences
 from mens_corpus import accounting, building, errors, writing
-from mens_corpus.reading import trees
+from mens_corpus.reading import folders, trees
 
 LICENSE = (Path(__file__).parents[3] / "LICENSE").read_bytes()
 """The project's own: Apache-2.0."""
@@ -67,9 +67,10 @@ def build(
     documents: Mapping[str, Mapping[str, bytes]],
     chance: random.Random | None = None,
     name: str = "test",
+    tree: trees.Tree | None = None,
 ) -> building.Built:
     around = building.Surroundings(
-        open_tree=lambda source: MemoryTree(documents.get(source.name, {}), chance),
+        open_tree=lambda source: tree or MemoryTree(documents.get(source.name, {}), chance),
         table=licences.builtin(),
         scratch=into,
         producer="test",
@@ -363,6 +364,26 @@ def test_a_licence_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path
     with pytest.raises(errors.InputWrong, match="NOTICE cannot be read") as caught:
         build(tmp_path / "c", wanted, {"code": GOOD | {"NOTICE": too_large}})
     assert caught.value.reason == reasons.SOURCE_INVALID
+
+
+def test_a_licence_file_may_be_a_link(tmp_path: Path) -> None:
+    """It counts where it stands, with the text it leads to; a linked document counts once."""
+    root = tmp_path / "tree"
+    (root / "legal").mkdir(parents=True)
+    (root / "src").mkdir()
+    (root / "legal" / "apache").write_bytes(LICENSE)
+    (root / "src" / "LICENSE").symlink_to("../legal/apache")
+    for name in ("a", "b"):
+        (root / "src" / f"{name}.py").write_text(function(name))
+    (root / "src" / "c.py").symlink_to("a.py")
+    (root / "lost").mkdir()
+    (root / "lost" / "LICENSE").symlink_to("/nowhere")
+    (root / "lost" / "d.py").write_text(function("d"))
+    built = build(tmp_path / "out", spec(), {}, tree=folders.FolderTree(root))
+    assert built.draft.compliance.license_expression == "Apache-2.0"
+    assert (built.train, built.validation) == (1, 1)
+    assert built.ledger["code"].documents == 3
+    assert fates(built, accounting.Fate.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
 
 
 def test_a_header_in_an_example_is_no_header(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import server as http_server
 from pathlib import Path
 from wsgiref import simple_server
 
@@ -16,7 +17,7 @@ from dulwich import porcelain, repo, server, web
 from mens.api import jobs, reasons
 from mens.artifacts import manifests, memory
 from mens_corpus import errors, running
-from mens_corpus.reading import git, trees
+from mens_corpus.reading import folders, git, trees
 
 FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
 
@@ -81,7 +82,7 @@ def served(repository: Repository) -> Iterator[Repository]:
 
 
 def content(tree: trees.Tree) -> dict[str, bytes | None]:
-    return {entry.path: tree.read(entry) for entry in tree.entries()}
+    return {entry.path: tree.read(entry) for entry in tree.entries() if not entry.link}
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
@@ -89,7 +90,7 @@ def content(tree: trees.Tree) -> dict[str, bytes | None]:
 def test_a_revision_is_resolved_to_its_commit(
     request: pytest.FixtureRequest, tmp_path: Path, scheme: str, which: str
 ) -> None:
-    """Commit, annotated tag, branch, full name: the commit is recorded, links are left out."""
+    """Commit, annotated tag, branch, full name: the commit is recorded."""
     origin: Repository = request.getfixturevalue("served" if scheme == "http" else "repository")
     revision = getattr(origin, which, which)
     old = which in {"first", "v1"}
@@ -126,6 +127,67 @@ def test_a_server_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
     with pytest.raises(errors.Trouble) as caught:
         git.CommitTree("http://127.0.0.1:1/x.git", "main", tmp_path / "into")
     assert caught.value.reason == reasons.STORAGE_UNREACHABLE
+
+
+PAGES = {
+    "a web page": b"<!doctype html><html>log in</html>",
+    "a reference that is none": b"001e# service=git-upload-pack\n0000000dnonsense\n0000",
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_server_of_something_else_is_a_missing_source(tmp_path: Path, page: bytes) -> None:
+    """A page in the place of a repository is a wrong URL, no defect of ours."""
+
+    class Answer(http_server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            git_ = page.startswith(b"0")
+            kind = "application/x-git-upload-pack-advertisement" if git_ else "text/html"
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http_server.HTTPServer(("127.0.0.1", 0), Answer) as web_server:
+        thread = threading.Thread(target=web_server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{web_server.server_port}/x.git"
+            with pytest.raises(errors.SourceMissing, match=f"{url} is no Git repository") as caught:
+                git.CommitTree(url, "main", tmp_path / "into")
+        finally:
+            web_server.shutdown()
+            thread.join()
+    assert caught.value.exit_code is jobs.ExitCode.INPUT_WRONG
+    assert caught.value.reason == reasons.SOURCE_NOT_FOUND
+
+
+def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) -> None:
+    """In the tree to its bytes; out of it, in circles or to nothing it cannot be read."""
+    targets = {
+        "LICENSE": "b/c.md",
+        "b/LICENSE": "../LICENSE",
+        "b/out": "../../LICENSE",
+        "out": "/etc/passwd",
+        "circle": "circle",
+        "nothing": "missing.md",
+        "folder": "b",
+    }
+    for name, target in targets.items():
+        (repository.path / name).symlink_to(target)
+    _commit(repository.path, {"d.py": b"x = 1\n"})
+    committed = git.CommitTree(repository.url, "HEAD", tmp_path / "into")
+    for tree in (committed, folders.FolderTree(repository.path)):
+        with contextlib.closing(tree):
+            links = {entry.path: entry for entry in tree.entries() if entry.link}
+            read = {name for name, entry in links.items() if not entry.refused}
+            assert set(links) == {*targets, "link.py"} - {"folder"}
+            assert read == {"LICENSE", "b/LICENSE", "link.py"}
+            assert tree.read(links["b/LICENSE"]) == b"kept"
 
 
 @pytest.mark.parametrize("url", ["ssh://host/x", "git://host/x", "http://u:secret@host/x"])

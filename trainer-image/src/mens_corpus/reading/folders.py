@@ -13,7 +13,7 @@ from mens_corpus.reading import trees
 
 
 class FolderTree:
-    """All regular files below a folder; links are not followed."""
+    """All regular files and links below a folder; a link leads to a file in it, or to nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,9 +34,14 @@ class FolderTree:
             for name in names:
                 full = os.path.join(folder, name)  # noqa: PTH118  # see above
                 found = os.lstat(full)  # one call for kind and size
+                path = full[len(str(self._folder)) + 1 :].replace(os.sep, "/")
                 if stat.S_ISREG(found.st_mode):
-                    path = full[len(str(self._folder)) + 1 :].replace(os.sep, "/")
                     yield trees.Entry(path, found.st_size, full)
+                elif stat.S_ISLNK(found.st_mode):
+                    end = Path(os.path.realpath(full))  # Path.resolve raises in circles
+                    inside = end.is_file() and end.is_relative_to(self._folder.resolve())
+                    refused = "" if inside else trees.LOST_LINK
+                    yield trees.Entry(path, -1, str(end), link=True, refused=refused)
 
     def read(self, entry: trees.Entry) -> bytes | None:
         """See `trees.Tree`."""

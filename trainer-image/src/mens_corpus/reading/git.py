@@ -5,12 +5,15 @@ A branch or tag is resolved once; the commit it meant goes into the manifest.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import stat
+import struct
 import threading
 import urllib.parse
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import urllib3.exceptions
@@ -24,12 +27,24 @@ from mens_corpus.reading import trees
 TIMEOUT: Final = 60.0
 """Seconds to wait for the next bytes of a Git server."""
 
+_NO_GIT: Final = (
+    ValueError,
+    AssertionError,
+    KeyError,
+    struct.error,
+    zlib.error,
+    git_errors.FileFormatException,
+    git_errors.ChecksumMismatch,
+    git_errors.ApplyDeltaError,
+    git_errors.MissingCommitError,
+)
+"""What dulwich raises on bytes that do not follow the protocol, such as a page to log in."""
 _FETCHED: Final = b"refs/mens/source"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class CommitTree:
-    """All regular files of one commit; links and submodules are left out.
+    """All regular files and links of one commit; submodules are left out.
 
     Args:
         url: http(s) or file, without credentials.
@@ -62,16 +77,37 @@ class CommitTree:
     def entries(self) -> Iterator[trees.Entry]:
         """See `trees.Tree`."""
         store = self._repository.object_store
-        for item in object_store.iter_tree_contents(store, self._commit.tree):
-            if stat.S_ISREG(item.mode):
-                path = item.path.decode(errors="backslashreplace")
-                yield trees.Entry(path, -1, item.sha.decode())
+        found = {
+            _text(item.path): (item.mode, item.sha.decode())
+            for item in object_store.iter_tree_contents(store, self._commit.tree)
+        }
+        links = {
+            path: self._target(path, sha)
+            for path, (mode, sha) in found.items()
+            if stat.S_ISLNK(mode)
+        }
+        files = {path: sha for path, (mode, sha) in found.items() if stat.S_ISREG(mode)}
+        folders = {str(folder) for path in found for folder in PurePosixPath(path).parents}
+        yield from (trees.Entry(path, -1, sha) for path, sha in files.items())
+        for path in links:
+            end = _followed(path, links)
+            if end not in folders:
+                refused = "" if end in files else trees.LOST_LINK
+                yield trees.Entry(path, -1, files.get(end, ""), link=True, refused=refused)
 
     def read(self, entry: trees.Entry) -> bytes | None:
         """See `trees.Tree`."""
-        with self._lock:
-            data = bytes(self._repository.object_store[entry.key.encode()].data)
+        data = self._bytes(entry.key)
         return data if len(data) <= trees.DOCUMENT_LIMIT else None
+
+    def _bytes(self, sha: str) -> bytes:
+        with self._lock:
+            return bytes(self._repository.object_store[sha.encode()].data)
+
+    def _target(self, path: str, sha: str) -> str:
+        """Return the path that a link names, from the root of the tree."""
+        folder = posixpath.dirname(path)
+        return posixpath.normpath(posixpath.join(folder, _text(self._bytes(sha))))
 
     def close(self) -> None:
         """See `trees.Tree`."""
@@ -83,6 +119,19 @@ def shown(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
+
+
+def _followed(path: str, links: Mapping[str, str]) -> str:
+    """Return where a chain of links ends; in a circle, one of its links."""
+    passed = set()
+    while path in links and path not in passed:
+        passed.add(path)
+        path = links[path]
+    return path
 
 
 def _fetched(repository: Any, url: str, revision: str) -> Any:
@@ -105,6 +154,8 @@ def _fetched(repository: Any, url: str, revision: str) -> Any:
             f"{shown(url)} does not answer as a Git server ({type(e).__name__}); check the host "
             "and the network policy; it is tried again",
         ) from e
+    except _NO_GIT as e:
+        raise _absent(url) from e
     return _resolved(repository, url, revision)
 
 

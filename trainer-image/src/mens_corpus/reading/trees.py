@@ -10,6 +10,9 @@ DOCUMENT_LIMIT: Final = 4 * 1024 * 1024
 """Bytes of the largest document that is read. What is larger is generated, or data: the largest
 file of the standard library has 0.7 MB."""
 
+LOST_LINK: Final = "a symbolic link that leads to no file of the source"
+"""Why a link is refused."""
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Entry:
