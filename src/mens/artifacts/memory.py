@@ -60,11 +60,15 @@ class MemoryStore:
 
     def list(self, folder: refs.Uri) -> Iterator[store.ObjectInfo]:
         """See `store.ObjectStore`."""
+        for key, size in self.keys(folder):
+            yield store.ObjectInfo(refs.Uri(folder.bucket, key), size)
+
+    def keys(self, folder: refs.Uri) -> Iterator[tuple[str, int]]:
+        """See `store.ObjectStore`."""
         prefix = folder.key + "/" if folder.key else ""
         with self._lock:
             found = [(k, len(v)) for k, v in self._bucket(folder).items() if k.startswith(prefix)]
-        for key, size in found:
-            yield store.ObjectInfo(refs.Uri(folder.bucket, key), size)
+        yield from found
 
     def delete(self, uri: refs.Uri) -> None:
         """See `store.ObjectStore`."""

@@ -183,6 +183,11 @@ class S3Store:
 
     def list(self, folder: refs.Uri) -> Iterator[store.ObjectInfo]:
         """See `store.ObjectStore`."""
+        for key, size in self.keys(folder):
+            yield store.ObjectInfo(refs.Uri(folder.bucket, key), size)
+
+    def keys(self, folder: refs.Uri) -> Iterator[tuple[str, int]]:
+        """See `store.ObjectStore`."""
         prefix = folder.key + "/" if folder.key else ""
         token: dict[str, Any] = {}
         while True:
@@ -190,7 +195,7 @@ class S3Store:
                 page = self._client.list_objects_v2(Bucket=folder.bucket, Prefix=prefix, **token)
             for item in page.get("Contents", []):
                 if not item["Key"].endswith("/"):
-                    yield store.ObjectInfo(refs.Uri(folder.bucket, item["Key"]), item["Size"])
+                    yield item["Key"], item["Size"]
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

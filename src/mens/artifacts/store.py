@@ -64,8 +64,15 @@ class ObjectStore(Protocol):
         """What the store says about an object; None if there is none, or no such bucket."""
         ...
 
+    def keys(self, folder: refs.Uri) -> Iterator[tuple[str, int]]:
+        """Key and bytes of all objects below a folder, in no promised order; no folder markers.
+
+        The keys are unchecked, as whoever put the objects there named them.
+        """
+        ...
+
     def list(self, folder: refs.Uri) -> Iterator[ObjectInfo]:
-        """All objects below a folder, in no promised order; folder markers are left out."""
+        """The same with checked names; `NameRefused` at the first that is refused."""
         ...
 
     def delete(self, uri: refs.Uri) -> None:

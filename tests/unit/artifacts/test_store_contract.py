@@ -94,6 +94,7 @@ def test_list_is_of_a_folder(place: Place) -> None:
             place.store.put_bytes(place.bucket / key, key.encode())
     found = {info.uri.key: info.size for info in place.store.list(place.bucket / "docs")}
     assert found == {"docs/a": 6, "docs/b/c": 8}
+    assert dict(place.store.keys(place.bucket / "docs")) == found
 
 
 def test_list_of_many(place: Place) -> None:

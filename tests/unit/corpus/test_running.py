@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import orjson
 import pytest
 
@@ -113,7 +114,7 @@ def test_a_wrong_input_publishes_nothing(
 
 
 @pytest.mark.parametrize("error", [store_errors.StoreUnreachable, store_errors.StoreDenied])
-@pytest.mark.parametrize("call", ["list", "open", "put_file", "get_bytes"])
+@pytest.mark.parametrize("call", ["keys", "open", "put_file", "get_bytes"])
 def test_storage_trouble_is_tried_again_soon(
     tmp_path: Path,
     objects: memory.MemoryStore,
@@ -154,10 +155,10 @@ def test_a_defect_names_its_place_and_not_its_text(
 ) -> None:
     """An exception's text may hold anything, a row or a credential."""
 
-    def fail(*args: object) -> Iterator[store.ObjectInfo]:
+    def fail(*args: object) -> Iterator[tuple[str, int]]:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(objects, "list", fail)
+    monkeypatch.setattr(objects, "keys", fail)
     code, said = running.ended(environ(tmp_path), lambda _: objects)
     assert (code, said.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
     assert "RuntimeError at test_running.py" in said.message
@@ -224,3 +225,30 @@ def test_a_preempted_pod_leaves_nothing(
         subprocess.run([sys.executable, "-m", "mens_corpus"], env=env, check=False).returncode == 0
     )
     assert manifests.read(s3_store, output)[0].kind is manifests.Kind.CORPUS
+
+
+@pytest.mark.s3
+def test_a_name_that_is_refused_sets_its_object_aside(
+    tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
+) -> None:
+    """Somebody else named it: the others become rows, and the quarantine says which and why."""
+    filled(s3_store, bucket.bucket)
+    odd = "odd/in\u200bvisible.py"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=s3_server.access_key_id,
+        aws_secret_access_key=s3_server.secret_access_key,
+    )
+    client.put_object(Bucket=bucket.bucket, Key=f"sources/code/{odd}", Body=b"x = 1\n")
+    given = environ(tmp_path, bucket=bucket.bucket)
+    code, said = running.ended(given, lambda _: s3_store)
+    assert (code, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    assert said.artifact is not None
+    manifest = reading.fetch(s3_store, said.artifact, tmp_path / "into")
+    assert manifest.details["rows"] == {"train": 2, "validation": 1}
+    (line,) = writing.read_lines(tmp_path / "into" / "quarantine.jsonl.zst")
+    entry = orjson.loads(line)
+    assert (entry["path"], entry["reason"]) == (odd, reasons.NAME_REFUSED)
+    assert "'in\\u200bvisible.py'" in entry["message"]

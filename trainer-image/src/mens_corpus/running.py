@@ -47,7 +47,8 @@ def ended(
     except errors.BuildError as e:
         return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
     except store_errors.StoreError as e:
-        return _store_trouble(e)
+        code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
+        return code, jobs.Termination(reason=e.reason, message=str(e))
     except ending.Preempted:
         return ending.preempted(
             "the pod was ended before the corpus was published; it starts again"
@@ -103,11 +104,3 @@ def _job(environ: Mapping[str, str]) -> jobs.CorpusJob:
             reasons.SPEC_INVALID,
             f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
         ) from None
-
-
-def _store_trouble(e: store_errors.StoreError) -> tuple[jobs.ExitCode, jobs.Termination]:
-    code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
-    # A refused name is an object's of a source: our own names are always good.
-    refused = isinstance(e, store_errors.NameRefused)
-    reason = reasons.SOURCE_INVALID if refused else e.reason
-    return code, jobs.Termination(reason=reason, message=str(e))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.api import reasons
 from mens.artifacts import errors as store_errors
-from mens.artifacts import refs, store
+from mens.artifacts import names, refs, store
 from mens_corpus import errors
 from mens_corpus.reading import trees
 
@@ -26,10 +26,11 @@ class BucketTree:
     def entries(self) -> Iterator[trees.Entry]:
         """See `trees.Tree`."""
         found = False
+        prefix = f"{self._folder.key}/" if self._folder.key else ""
         try:
-            for item in self._objects.list(self._folder):
+            for key, size in self._objects.keys(self._folder):
                 found = True
-                yield trees.Entry(item.uri.below(self._folder), item.size, item.uri.key)
+                yield trees.Entry(key.removeprefix(prefix), size, key, refused=_refused(key))
             if not found:
                 yield self._single()
         except store_errors.BucketNotFound as e:
@@ -61,3 +62,12 @@ class BucketTree:
 
     def close(self) -> None:
         """See `trees.Tree`; there is nothing to let go of."""
+
+
+def _refused(key: str) -> str:
+    """Return why an object's name is refused; empty if it is not. Others named the objects."""
+    try:
+        names.relative(key)
+    except store_errors.NameRefused as e:
+        return str(e)
+    return ""
