@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from mens.api import corpus, reasons
 from mens.artifacts import digests, manifests
-from mens.provenance import licences
+from mens.provenance import licences, notice
 from mens_corpus import (
     accounting,
     errors,
@@ -98,7 +98,7 @@ class Collector:
         kept = [entry for entry in everything if globbing.selected(entry.path, (), source.exclude)]
         licenses = [entry for entry in kept if licensing.is_license_file(entry.path)]
         texts = self._captured(tree, licenses, hasher)
-        notices = [entry for entry in kept if licensing.is_notice_file(entry.path)]
+        notices = [entry for entry in kept if notice.is_notice_file(entry.path)]
         collected = Collected(
             source, tree.uri, hasher.digest(), notices=self._captured(tree, notices, hasher)
         )

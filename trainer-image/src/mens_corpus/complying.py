@@ -45,7 +45,7 @@ def comply(
     inputs: list[manifests.Input] = []
     parents: list[manifests.Compliance] = []
     texts: dict[digests.Digest, bytes] = {}
-    notices: list[tuple[str, licensing.Text]] = []
+    notices: list[notice.Quoted] = []
     for item in collected:
         source = item.source.name
         used = _used(item, emitted)
@@ -58,10 +58,9 @@ def comply(
             parents.append(obligations.of(conclusion.found, held))
             if not held:
                 log.warning("source %s: no text of %s was found", source, conclusion.expression)
-        notices += [(source, text) for text in item.notices]
+        notices += [notice.Quoted(text.path, source, text.data) for text in item.notices]
     joined = obligations.join(parents)
-    files = notice.assemble(TITLE, joined, texts, inputs=inputs)
-    files[notice.FILE_NAME] += b"".join(_quoted(source, text) for source, text in notices)
+    files = notice.assemble(TITLE, joined, texts, inputs=inputs, quoted=notices)
     notice.write(folder, files)
     return Facts(tuple(inputs), joined)
 
@@ -85,8 +84,3 @@ def _input(item: collecting.Collected, used: Sequence[licensing.Conclusion]) -> 
         digest=item.digest,
         license_expression=expressions.conjunction(tuple(each.expression for each in used)),
     )
-
-
-def _quoted(source: str, text: licensing.Text) -> bytes:
-    """Return a NOTICE file of a source, as it was found, under a line that says whose it is."""
-    return f"\n--- {text.path} of {source}\n".encode() + text.data.rstrip() + b"\n"

@@ -90,11 +90,6 @@ def is_license_file(path: str) -> bool:
     return texts.is_licence_file(path) or bool(_REUSE.fullmatch(path))
 
 
-def is_notice_file(path: str) -> bool:
-    """Return whether a path names a NOTICE file, whose text travels with the work."""
-    return posixpath.basename(path).lower() in {"notice", "notice.txt", "notice.md"}
-
-
 def captured(path: str, data: bytes, table: licences.Table) -> Text:
     """Identify a licence file."""
     row = licences.identify(data, table) if len(data) <= TEXT_LIMIT else None
