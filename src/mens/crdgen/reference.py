@@ -59,15 +59,18 @@ def reasons_page() -> str:
         "",
         "## Reasons",
         "",
-        "| reason | means |",
-        "|---|---|",
-        *(f"| `{value}` | {_cell(doc)} |" for value, doc in constant_docs(reasons)),
+        "| reason | means | what to do |",
+        "|---|---|---|",
+        *(_reason_row(value, doc) for value, doc in constant_docs(reasons)),
     ]
     return "\n".join(lines) + "\n"
 
 
 def constant_docs(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Yield value and docstring of a module's string constants, in their order."""
+    """Yield value and docstring of a module's string constants, in their order.
+
+    A paragraph is one line; an empty line stands between two.
+    """
     body = ast.parse(inspect.getsource(module)).body
     for statement, below in itertools.pairwise(body):
         if not (isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr)):
@@ -76,7 +79,13 @@ def constant_docs(module: ModuleType) -> Iterator[tuple[str, str]]:
             continue
         value = getattr(module, statement.target.id)
         if isinstance(value, str):
-            yield value, " ".join(str(below.value.value).split())
+            paragraphs = str(below.value.value).split("\n\n")
+            yield value, "\n\n".join(" ".join(each.split()) for each in paragraphs)
+
+
+def _reason_row(value: str, doc: str) -> str:
+    meaning, _, action = doc.partition("\n\n")
+    return f"| `{value}` | {_cell(meaning)} | {_cell(action)} |"
 
 
 def _column_row(column: kube.Column) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from mens.api import kube
+from mens.api import kube, reasons
 from mens.crdgen import __main__ as command
 from mens.crdgen import collecting, definitions, linting, reference, rewriting, writing
 from tests.support import probing
@@ -237,6 +237,19 @@ def test_reference_lists_every_field_and_every_reason() -> None:
     for name in ("`corpusRef`", "`learningRate`", "spec.schedule", "status.conditions[]", "≤ 16"):
         assert name in page
     assert "| `LicenseUnknown` |" in reference.reasons_page()
+
+
+def test_every_reason_says_what_to_do() -> None:
+    """The first paragraph of its docstring is what it means, the second the next step."""
+    explained = dict(reference.constant_docs(reasons))
+    assert set(explained) == {
+        value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)
+    }
+    lacking = [value for value, doc in explained.items() if doc.count("\n\n") != 1]
+    assert not lacking, "write the next step as a second paragraph of the docstring"
+    for value, doc in explained.items():
+        meaning, action = doc.split("\n\n")
+        assert f"| `{value}` | {meaning} | {action} |" in reference.reasons_page()
 
 
 def test_check_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
