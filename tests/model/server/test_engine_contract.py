@@ -13,6 +13,7 @@ from mens_server import checks
 from mens_server.engines import fake, looping, ports
 from mens_server.engines.native import running
 from mens_server.protocol import generation, refusals
+from tests.model.server import tiny
 
 pytestmark = pytest.mark.model
 
@@ -131,6 +132,9 @@ async def test_what_does_not_fit_is_refused(engine: looping.LoopEngine) -> None:
         engine.submit(ask(text=""))
     with pytest.raises(refusals.ModelNotFound):
         engine.submit(ask(adapter="sha256:none"))
+    for token in (260, 999_999_999, 2**70):
+        with pytest.raises(refusals.InvalidRequest, match=f"token {token}"):
+            engine.submit(generation.Generation((1, token, 2), 4))
 
 
 async def test_adapters_answer_differently(engine: looping.LoopEngine, models: Path) -> None:
@@ -172,15 +176,66 @@ async def test_the_heart_beats_while_idle(engine: looping.LoopEngine) -> None:
     assert (stats.running, stats.waiting, stats.cache_usage) == (0, 0, 0)
 
 
-async def test_a_failed_step_ends_its_requests_only() -> None:
-    """One bad request does not end the loop; its sender gets an error."""
-    engine = looping.LoopEngine(fake.FakeRunner(slots=1, max_context=50), max_queue=4)
-    bad = engine.submit(ask(fake.FAIL))
-    good = engine.submit(ask())
-    with pytest.raises(refusals.EngineFailed):
-        await tokens(bad)
-    assert await tokens(good)
+async def test_a_request_that_fails_ends_alone() -> None:
+    """Those in the same step get the answers that they get without it, and the heart beats on."""
+    runner = fake.FakeRunner(slots=4, max_context=200, step_seconds=0.01, answer_tokens=100)
+    engine = looping.LoopEngine(runner, max_queue=4)
+    alone = await tokens(engine.submit(ask(count=40)))
+    neighbours = [asyncio.create_task(tokens(engine.submit(ask(count=40)))) for _ in range(3)]
+    for _ in range(looping.FAILURES_BEFORE_UNHEALTHY + 1):
+        with pytest.raises(refusals.EngineFailed):
+            await tokens(engine.submit(ask(fake.FAIL)))
+    assert not any(task.done() for task in neighbours)
+    assert await asyncio.gather(*neighbours) == [alone] * 3
+    assert engine.heartbeat_age() < 1
     engine.close()
+
+
+async def test_an_engine_on_which_everything_fails_is_not_alive() -> None:
+    """Failures count while no request succeeds; the first success makes up for them."""
+    engine = looping.LoopEngine(fake.FakeRunner(slots=2, max_context=50), max_queue=4)
+    for _ in range(looping.FAILURES_BEFORE_UNHEALTHY):
+        with pytest.raises(refusals.EngineFailed):
+            await tokens(engine.submit(ask(fake.FAIL)))
+    before = engine.heartbeat_age()
+    await asyncio.sleep(1.2)  # longer than an idle loop waits between two beats
+    assert engine.heartbeat_age() > before + 1
+    assert await tokens(engine.submit(ask()))
+    assert engine.heartbeat_age() < 1
+    engine.close()
+
+
+async def test_weights_that_overflow_end_only_their_own_requests(
+    models: Path, tmp_path: Path
+) -> None:
+    """An adapter whose activations are infinite: base and other adapters answer as without it."""
+    tiny.adapter(models / "base", tmp_path, seed=7, std=1e20)
+    runner = running.load(models / "base", slots=4, max_context=50, threads=1, dtype=torch.float32)
+    engine = looping.LoopEngine(runner, max_queue=4)
+    for name, folder in (("a", models / "a"), ("huge", tmp_path)):
+        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles(name, folder))
+    alone = [await tokens(engine.submit(ask(count=30, adapter=name))) for name in (None, "a")]
+    streams = [engine.submit(ask(count=30, adapter=name)) for name in ("huge", None, "a")]
+    with pytest.raises(refusals.EngineFailed):
+        await tokens(streams[0])
+    assert [await tokens(stream) for stream in streams[1:]] == alone
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p"),
+    [(1e-45, 1.0), (1e-38, 1.0), (1e-3, 1.0), (1.0, 1e-300), (1e-38, 1e-300), (2.0, 1e-9)],
+)
+async def test_the_smallest_temperatures_and_shares_take_the_best_token(
+    engine: looping.LoopEngine, temperature: float, top_p: float
+) -> None:
+    """Numbers that float32 rounds to zero are the limit that they stand for: greedy."""
+    greedy = await tokens(engine.submit(ask(count=4)))
+    drawn = engine.submit(ask(count=4, temperature=temperature, top_p=top_p, seed=-(2**63)))
+    if isinstance(engine._runner._inner, running.NativeRunner):  # type: ignore[attr-defined]
+        assert await tokens(drawn) == greedy
+    else:
+        assert len(await tokens(drawn)) == 4
 
 
 async def test_a_broken_adapter_leaves_the_engine_alone(models: Path, tmp_path: Path) -> None:

@@ -71,7 +71,12 @@ def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> N
     generator = torch.Generator().manual_seed(5)
     plan = [(None, 5, 0), ("a", 9, 0), ("b", 3, 2), ("c", 40, 3), (None, 1, 4), ("a", 21, 6)]
     schedule = scheduling.Schedule(
-        slots=4, max_queue=9, max_context=128, stop_tokens=frozenset(), token_budget=16
+        slots=4,
+        max_queue=9,
+        max_context=128,
+        vocabulary=260,
+        stop_tokens=frozenset(),
+        token_budget=16,
     )
     checked = 0
     for now in range(60):

@@ -69,6 +69,7 @@ def test_ollama_reads(client: httpx.Client) -> None:
         ({"model": "zzz"}, 404, "zzz"),
         ({"options": {"top_k": 3}}, 400, "options.top_k"),
         ({"options": {"num_ctx": 10**6}}, 400, "200"),
+        ({"options": {"seed": 2**70}}, 400, "options.seed"),
         ({"format": "json"}, 400, "format"),
         ({"tools": [{}]}, 400, "tools"),
     ],

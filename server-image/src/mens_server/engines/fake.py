@@ -61,6 +61,11 @@ class FakeRunner:
         return frozenset({END})
 
     @property
+    def vocabulary(self) -> int:
+        """Bytes and the end."""
+        return END + 1
+
+    @property
     def max_context(self) -> int:
         """Positions that a slot holds."""
         return self._max_context

@@ -1,8 +1,9 @@
 """The engine around a runner: one worker thread takes step after step while there is work.
 
-The thread owns the runner; everyone else talks to it through the schedule under one lock. A step
-that fails ends its requests with an error and nothing else; several in a row stop the heartbeat, so
-that the liveness probe replaces the pod.
+The thread owns the runner; everyone else talks to it through the schedule under one lock. When a
+step fails, each of its requests is tried alone, so that only those end that cannot be computed;
+several steps in a row in which nothing succeeds stop the heartbeat, so that the liveness probe
+replaces the pod.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mens_server.protocol import generation, refusals
 _log = logging.getLogger(__name__)
 
 FAILURES_BEFORE_UNHEALTHY: Final = 3
-"""Failed steps in a row after which the heartbeat stops."""
+"""Steps in a row without one request that succeeds, after which the heartbeat stops."""
 
 
 class Runner(Protocol):
@@ -39,6 +40,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> int:
+        """Number of token ids that a prompt may hold, counted from 0."""
+        ...
+
+    @property
     def max_context(self) -> int:
         """Positions that a slot holds."""
         ...
@@ -49,7 +55,11 @@ class Runner(Protocol):
         ...
 
     def step(self, segments: Sequence[scheduling.Segment]) -> list[int]:
-        """Compute the segments and draw a token for each that samples."""
+        """Compute the segments and draw a token for each that samples.
+
+        After an error what was computed in earlier steps still stands and nothing has been drawn,
+        so that each segment can be tried again alone.
+        """
         ...
 
     def load_adapter(self, adapter: ports.AdapterFiles) -> None:
@@ -66,6 +76,7 @@ class LoopEngine:
             slots=runner.slots,
             max_queue=max_queue,
             max_context=runner.max_context,
+            vocabulary=runner.vocabulary,
             stop_tokens=runner.stop_tokens,
         )
         self._wake = threading.Condition()
@@ -189,23 +200,35 @@ class LoopEngine:
             ticket.deliver(refusals.Unavailable("The server stopped before the answer ended."))
 
     def _step(self, segments: list[scheduling.Segment]) -> None:
-        try:
-            drawn = self._runner.step(segments)
-        except Exception:
-            self._failures += 1
-            _log.exception("a step failed; its %d requests end with an error", len(segments))
-            with self._wake:
-                failed = self._schedule.take(segments)
-            for ticket in failed:
-                ticket.deliver(refusals.EngineFailed("The engine failed on this request."))
-            return
-        self._failures = 0
+        drawn = self._drawn(segments)
+        done = [segment for segment in segments if segment in drawn]
+        tokens = [token for segment in done for token in drawn[segment]]
+        self._failures = 0 if done else self._failures + 1
         with self._wake:
-            events = list(self._schedule.apply(segments, drawn))
+            failed = self._schedule.take([item for item in segments if item not in drawn])
+            events = list(self._schedule.apply(done, tokens))
             self._steps += 1
-            self._generated += len(drawn)
+            self._generated += len(tokens)
+        for ticket in failed:
+            ticket.deliver(refusals.EngineFailed("The engine failed on this request."))
         for ticket, event in events:
             ticket.deliver(event)
+
+    def _drawn(self, segments: list[scheduling.Segment]) -> dict[scheduling.Segment, list[int]]:
+        """What each segment drew: one token if it samples, else none; those that fail are left out.
+
+        One request must not end its neighbours, whatever is wrong with it.
+        """
+        try:
+            tokens = iter(self._runner.step(segments))
+        except Exception:
+            if len(segments) == 1:
+                _log.exception("a request failed and ends with an error")
+                return {}
+            _log.warning("a step of %d requests failed; each is tried alone", len(segments))
+            alone = (self._drawn([segment]) for segment in segments)
+            return {segment: tokens for one in alone for segment, tokens in one.items()}
+        return {segment: [next(tokens)] if segment.sample else [] for segment in segments}
 
     def _touch(self) -> None:
         if self._failures < FAILURES_BEFORE_UNHEALTHY:

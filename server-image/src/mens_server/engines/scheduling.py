@@ -64,12 +64,14 @@ class Schedule:
         slots: int,
         max_queue: int,
         max_context: int,
+        vocabulary: int,
         stop_tokens: frozenset[int],
         token_budget: int = TOKEN_BUDGET,
     ) -> None:
         self.slots: Final = slots
         self.max_queue: Final = max_queue
         self.max_context: Final = max_context
+        self._vocabulary = vocabulary
         self._stop_tokens = stop_tokens
         self._token_budget = max(token_budget, slots)
         self._waiting: collections.deque[Ticket] = collections.deque()
@@ -96,6 +98,12 @@ class Schedule:
         needed = len(request.prompt) + request.max_tokens
         if not request.prompt:
             raise refusals.InvalidRequest("The prompt is empty.", param="prompt")
+        if (highest := max(request.prompt)) >= self._vocabulary:
+            raise refusals.InvalidRequest(
+                f"The prompt holds the token {highest}, but the model's tokens end at "
+                f"{self._vocabulary - 1}: use the base model's own tokenizer, or send text.",
+                param="prompt",
+            )
         if needed > self.max_context:
             raise refusals.ContextTooLong(
                 f"The prompt has {len(request.prompt)} tokens and {request.max_tokens} were asked "

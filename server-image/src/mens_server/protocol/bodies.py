@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pydantic
 
 from mens_server.protocol import refusals
+
+Seed = Annotated[int, pydantic.Field(ge=-(2**63), le=2**63 - 1)]
+"""Seed of a draw: what a generator takes."""
 
 
 class Body(pydantic.BaseModel):

@@ -19,7 +19,7 @@ class Options(bodies.Body):
 
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
-    seed: int | None = None
+    seed: bodies.Seed | None = None
     num_predict: Annotated[int, Field(ge=-1, le=2**31 - 1)] = -1
     """Tokens to generate; -1 and 0 leave it to the server."""
     num_ctx: Annotated[int, Field(ge=1)] | None = None

@@ -61,7 +61,7 @@ class Common(bodies.Body):
     model: Annotated[str, Field(max_length=128)]
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: bodies.Seed | None = None
     max_tokens: Annotated[int, Field(ge=1, le=_TOKENS)] | None = None
     stop: _Stop | _Stops = Field(default_factory=list)
     stream: bool = False

@@ -74,10 +74,11 @@ class SlotCache:
         self.keys = [_lazy_zeros(shape, dtype) for _ in range(layers)]
         self.values = [_lazy_zeros(shape, dtype) for _ in range(layers)]
 
-    def clear(self, slots: Sequence[int]) -> None:
-        """Forget what is in these slots: after a step that failed it may be NaN."""
+    def forget(self, segments: Sequence[scheduling.Segment]) -> None:
+        """Zero what a step that failed may have written as NaN; earlier positions stay."""
         for tensor in (*self.keys, *self.values):
-            tensor[list(slots)] = 0
+            for item in segments:
+                tensor[item.slot, :, item.start : item.start + len(item.tokens)] = 0
 
 
 def arrange(

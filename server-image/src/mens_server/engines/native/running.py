@@ -63,6 +63,11 @@ class NativeRunner:
         return self._stop_tokens
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding."""
+        return int(self._model.get_input_embeddings().num_embeddings)
+
+    @property
     def max_context(self) -> int:
         """Positions that a slot holds."""
         return self._context
@@ -86,7 +91,7 @@ class NativeRunner:
                 [segment.ticket.request.sampling for segment in asking],
             )
         except Exception:
-            self._cache.clear([segment.slot for segment in segments])
+            self._cache.forget(segments)
             raise
 
     @torch.inference_mode()
