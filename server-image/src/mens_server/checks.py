@@ -80,27 +80,6 @@ BASE_KEYS_WITHOUT_EFFECT: Final = frozenset(
 )
 """Keys that real models carry and that change nothing here; they are left out."""
 
-ADAPTER_KEYS: Final = frozenset(
-    {
-        "alpha_pattern",
-        "base_model_name_or_path",
-        "bias",
-        "inference_mode",
-        "init_lora_weights",
-        "lora_alpha",
-        "lora_dropout",
-        "peft_type",
-        "peft_version",
-        "r",
-        "rank_pattern",
-        "revision",
-        "target_modules",
-        "task_type",
-        "use_rslora",
-    }
-)
-"""Keys of adapter_config.json that this server understands."""
-
 _JSON_LIMIT: Final = 4 << 20
 _HEADER_LIMIT: Final = 100 << 20  # The limit of the safetensors format itself.
 _CODE_KEYS: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
@@ -123,8 +102,8 @@ def check_base(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json", reasons.BASE_MODEL_INVALID)
     for name in ("tokenizer_config.json", "generation_config.json"):
         if (folder / name).exists():
-            _refuse_code(read_json(folder / name, reasons.BASE_MODEL_INVALID), name)
-    _refuse_code(config, "config.json")
+            refuse_code(read_json(folder / name, reasons.BASE_MODEL_INVALID), name)
+    refuse_code(config, "config.json")
     unknown = sorted(config.keys() - BASE_KEYS - BASE_KEYS_WITHOUT_EFFECT)
     if unknown:
         raise Refused(
@@ -142,28 +121,6 @@ def check_base(folder: Path) -> dict[str, Any]:
             f"{', '.join(sorted(ARCHITECTURES))}.",
         )
     return {key: value for key, value in config.items() if key in BASE_KEYS}
-
-
-def check_adapter(folder: Path) -> dict[str, Any]:
-    """Check an adapter folder and return its configuration."""
-    check_files(folder, reasons.ADAPTER_INVALID)
-    config = read_json(folder / "adapter_config.json", reasons.ADAPTER_INVALID)
-    _refuse_code(config, "adapter_config.json", reasons.ADAPTER_INVALID)
-    for key in sorted(config):
-        # PEFT writes every option of every variant; those that are off have no effect.
-        if key not in ADAPTER_KEYS and config[key] not in (None, False, [], {}):
-            if key == "qalora_group_size" or _is_peft_default(key, config[key]):
-                continue
-            raise Refused(
-                reasons.ADAPTER_INVALID,
-                f"adapter_config.json sets {key!r}, which this server does not know: train a LoRA "
-                "adapter on linear layers.",
-            )
-    if config.get("peft_type") != "LORA":
-        raise Refused(reasons.ADAPTER_INVALID, "adapter_config.json is not of a LoRA adapter.")
-    if config.get("bias", "none") != "none":
-        raise Refused(reasons.ADAPTER_INVALID, "The adapter trains biases; train it without.")
-    return config
 
 
 def check_files(folder: Path, reason: str) -> None:
@@ -225,17 +182,13 @@ def read_json(path: Path, reason: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_code(
+def refuse_code(
     config: dict[str, Any], name: str, reason: str = reasons.BASE_MODEL_INVALID
 ) -> None:
+    """Refuse keys that make a loader run code of the folder."""
     for key in sorted(_CODE_KEYS & config.keys()):
         raise Refused(
             reason,
             f"{name} has the key {key!r}, which would run code of the folder: remove it, the "
             "architectures of this server need none.",
         )
-
-
-def _is_peft_default(key: str, value: Any) -> bool:
-    defaults = {"megatron_core": "megatron.core", "layers_pattern": None}
-    return key in defaults and defaults[key] == value

@@ -161,7 +161,6 @@ class Loader:
                 f"It was trained on {found}, but this server's base is {base.digest}: serve it on "
                 "its own base, or train it on this one.",
             )
-        checks.check_adapter(folder)
         engine = self._service.engine
         assert engine is not None
         engine.load_adapter(ports.AdapterFiles(str(ref.digest), folder))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import torch as safetensors_torch
 
 from mens_server import checks
 from mens_server.engines import fake, looping, ports
@@ -205,11 +207,29 @@ async def test_an_engine_on_which_everything_fails_is_not_alive() -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    models: Path, tmp_path: Path, value: float
+) -> None:
+    """One number that is none, in either matrix, and the adapter is not loaded."""
+    runner = running.load(models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32)
+    for part in "AB":
+        shutil.copytree(models / "a", tmp_path / part)
+        weights = tmp_path / part / "adapter_model.safetensors"
+        tensors = safetensors_torch.load_file(weights)
+        tensors[next(name for name in tensors if f"lora_{part}" in name)][1, 1] = value
+        safetensors_torch.save_file(tensors, weights)
+        with pytest.raises(checks.Refused, match="not finite") as refusal:
+            runner.load_adapter(ports.AdapterFiles("x", tmp_path / part))
+        assert refusal.value.reason == "AdapterInvalid"
+
+
+@pytest.mark.parametrize("std", [1e20, 6e37])
 async def test_weights_that_overflow_end_only_their_own_requests(
-    models: Path, tmp_path: Path
+    models: Path, tmp_path: Path, std: float
 ) -> None:
     """An adapter whose activations are infinite: base and other adapters answer as without it."""
-    tiny.adapter(models / "base", tmp_path, seed=7, std=1e20)
+    tiny.adapter(models / "base", tmp_path, seed=7, std=std, lora_alpha=1)
     runner = running.load(models / "base", slots=4, max_context=50, threads=1, dtype=torch.float32)
     engine = looping.LoopEngine(runner, max_queue=4)
     for name, folder in (("a", models / "a"), ("huge", tmp_path)):

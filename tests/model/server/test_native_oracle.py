@@ -23,7 +23,7 @@ GREEDY = generation.Sampling(temperature=0)
 
 @dataclass
 class Case:
-    """A base with three adapters, loaded both ways."""
+    """A base with five adapters, loaded both ways."""
 
     runner: running.NativeRunner
     oracle: PeftModel
@@ -52,24 +52,34 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             seed=13,
             target_modules=["q_proj", "v_proj"],
             rank_pattern={"q_proj": 2},
-            alpha_pattern={"q_proj": 3},
+            # PEFT takes the first that matches.
+            alpha_pattern={"layers.0.self_attn.q_proj": 5, "q_proj": 3, "0.self_attn.q_proj": 9},
         ),
+        "d": tiny.adapter(
+            base,
+            folder / "d",
+            seed=14,
+            target_modules=["lm_head", "down_proj"],
+            init_lora_weights="gaussian",
+        ),
+        "e": tiny.adapter(base, folder / "e", seed=15, target_modules=["lm_head"]),
     }
     runner = running.load(base, slots=6, max_context=128, threads=1, dtype=torch.float32)
     for name, path in adapters.items():
         runner.load_adapter(ports.AdapterFiles(name, path))
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     oracle = PeftModel.from_pretrained(model, adapters["a"], adapter_name="a")
-    for name in ("b", "c"):
+    for name in ("b", "c", "d", "e"):
         oracle.load_adapter(adapters[name], adapter_name=name)
     oracle.eval()
     return Case(runner, oracle)
 
 
 def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> None:
-    """Base and three adapters in one batch; requests join, leave and are chunked in the middle."""
+    """Base and five adapters in one batch; requests join, leave and are chunked in the middle."""
     generator = torch.Generator().manual_seed(5)
     plan = [(None, 5, 0), ("a", 9, 0), ("b", 3, 2), ("c", 40, 3), (None, 1, 4), ("a", 21, 6)]
+    plan += [("d", 7, 1), ("e", 2, 4), ("d", 30, 5), ("e", 12, 9)]
     schedule = scheduling.Schedule(
         slots=4,
         max_queue=9,
@@ -103,7 +113,7 @@ def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> N
 def test_adapters_change_the_answer(case: Case) -> None:
     """The oracle test would prove nothing if all of them answered alike."""
     tokens = [5, 6, 7, 8]
-    answers = [case.expected(name, tokens) for name in (None, "a", "b", "c")]
+    answers = [case.expected(name, tokens) for name in (None, *"abcde")]
     for index, one in enumerate(answers):
         for other in answers[index + 1 :]:
             assert (one - other).abs().max() > 0.05

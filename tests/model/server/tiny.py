@@ -54,7 +54,8 @@ def adapter(base: Path, folder: Path, seed: int, std: float = 0.15, **settings: 
     for name, parameter in peft_model.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=std)
-    peft_model.save_pretrained(folder)
+    # PEFT would add a copy of the base's own embedding when the last layer is adapted.
+    peft_model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     return folder
 

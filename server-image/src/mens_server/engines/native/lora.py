@@ -6,28 +6,31 @@ For a linear layer with weight W and resident adapters 1…n the wrapper compute
 
 where A_all stacks all A_i, B_all all s_i·B_i, and m, per token, is 1 on the ranks of the token's
 adapter and 0 elsewhere (s_i = alpha/r, or alpha/√r for rsLoRA). One mask serves every layer, since
-an adapter has the same span of ranks everywhere; a layer that it does not touch holds zeros. Only
-the ranks between the first and the last adapter of a step are computed. The base exists once.
+an adapter has the same span of ranks everywhere; a layer that it does not touch holds zeros. The
+last layer sees only the tokens that draw, so it has a mask of these. Only the ranks between the
+first and the last adapter of a step are computed. The base exists once.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import torch as safetensors_torch
 from torch import nn
 
 from mens.api import reasons
-from mens_server import checks
+from mens_server import adapters, checks
 
 MAX_RANK: Final = 256
 """Largest rank of an adapter; beyond it a full fine-tune is the better artifact."""
+
+HEAD: Final = "lm_head"
+"""The layer behind the last one, in every architecture that this server knows."""
 
 _KEY: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight$")
 
@@ -36,8 +39,8 @@ _KEY: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB
 class Mix:
     """Which ranks count for which token of the current step; read by every wrapped layer."""
 
-    mask: torch.Tensor | None = None
-    """(T, high - low), or None when every token wants all of these ranks."""
+    others: torch.Tensor | None = None
+    """(T, high - low), true where a rank is not the token's own; None when all of them are."""
     low: int = 0
     """First rank that is computed."""
     high: int = 0
@@ -68,8 +71,9 @@ class MixedLinear(nn.Module):
             return y
         span = slice(mix.low, mix.high)
         inner = nn.functional.linear(x, self.down[span])
-        if mix.mask is not None:
-            inner = inner * mix.mask
+        if mix.others is not None:
+            # Not a product: zero times what another adapter made infinite would be NaN.
+            inner = inner.masked_fill(mix.others, 0)
         return y + inner @ self.up[span]
 
     def append(self, down: torch.Tensor, up: torch.Tensor) -> None:
@@ -100,8 +104,12 @@ class Layers:
 
 
 def read(folder: Path, model: nn.Module) -> Layers:
-    """Read a PEFT folder and check that every tensor fits a linear layer of the model."""
-    config = checks.check_adapter(folder)
+    """Read a PEFT folder and check that every tensor fits a linear layer of the model.
+
+    Raises:
+        checks.Refused: It is not a LoRA adapter of this model.
+    """
+    config = adapters.read(folder)
     path = folder / "adapter_model.safetensors"
     if not path.exists():
         raise _invalid("adapter_model.safetensors is missing.")
@@ -117,12 +125,14 @@ def read(folder: Path, model: nn.Module) -> Layers:
     ups = {}
     for name, down in parts["A"].items():
         up = parts["B"][name]
-        _check_shapes(name, modules.get(name), down, up)
-        rank, alpha = _rank_and_alpha(config, name)
+        linear = _fitting(name, modules.get(name), down, up)
+        rank = config.rank(name)
         if rank != down.shape[0]:
             raise _invalid(f"{name} has rank {down.shape[0]}, its configuration says {rank}.")
-        scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-        ups[name] = up.T.float() * scale
+        ups[name] = up.T.float() * config.scale(name)
+        for tensor in (down, ups[name]):
+            if not torch.isfinite(tensor.to(linear.weight.dtype)).all():
+                raise _invalid(f"{name} has weights that are not finite in {linear.weight.dtype}.")
     rank = max(down.shape[0] for down in parts["A"].values())
     return Layers(rank=rank, downs=parts["A"], ups=ups)
 
@@ -135,6 +145,8 @@ class Bank:
     """Its linear layers are wrapped when the first adapter needs it."""
     mix: Mix = field(default_factory=Mix)
     """What the wrapped layers read."""
+    head: Mix = field(default_factory=Mix)
+    """What the last layer reads."""
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Ranks of each adapter, by digest."""
     ranks: int = 0
@@ -147,7 +159,8 @@ class Bank:
             return
         total = self.ranks + layers.rank
         for name in layers.downs.keys() - self._wrapped.keys():
-            self._wrapped[name] = _wrap(self.model, name, self.mix)
+            mix = self.head if name == HEAD else self.mix
+            self._wrapped[name] = _wrap(self.model, name, mix)
         for name, module in self._wrapped.items():
             module.pad(self.ranks)
             if name in layers.downs:
@@ -156,27 +169,31 @@ class Bank:
         self.spans[digest] = (self.ranks, total)
         self.ranks = total
 
-    def choose(self, adapters: Sequence[tuple[str | None, int]], dtype: torch.dtype) -> None:
-        """Set the mix for a row of tokens: (digest or None, number of tokens), in order."""
-        wanted = {digest for digest, _ in adapters if digest is not None}
-        if not wanted:
-            self.mix.low = self.mix.high = 0
-            self.mix.mask = None
-            return
-        low = min(self.spans[digest][0] for digest in wanted)
-        high = max(self.spans[digest][1] for digest in wanted)
-        self.mix.low, self.mix.high = low, high
-        self.mix.mask = None
-        if len(wanted) == 1 and all(digest is not None for digest, _ in adapters):
-            return
-        mask = torch.zeros(sum(count for _, count in adapters), high - low, dtype=dtype)
-        first = 0
-        for digest, count in adapters:
-            if digest is not None:
-                start, stop = self.spans[digest]
-                mask[first : first + count, start - low : stop - low] = 1
-            first += count
-        self.mix.mask = mask
+    def choose(self, row: Sequence[tuple[str | None, int]], drawing: Sequence[int]) -> None:
+        """Set the mix of a step.
+
+        Args:
+            row: Its tokens in order: (digest or None, number of tokens).
+            drawing: Indices of the tokens that the last layer sees, in its order.
+        """
+        spans = [self.spans[digest] for digest, _ in row if digest is not None]
+        low, high = (
+            min((low for low, _ in spans), default=0),
+            max((end for _, end in spans), default=0),
+        )
+        others = None
+        if len({digest for digest, _ in row}) > 1:
+            others = torch.ones(sum(count for _, count in row), high - low, dtype=torch.bool)
+            first = 0
+            for digest, count in row:
+                if digest is not None:
+                    start, stop = self.spans[digest]
+                    others[first : first + count, start - low : stop - low] = False
+                first += count
+        for mix in (self.mix, self.head):
+            mix.low, mix.high, mix.others = low, high, others
+        if others is not None:
+            self.head.others = others[list(drawing)]
 
 
 def _wrap(model: nn.Module, name: str, mix: Mix) -> MixedLinear:
@@ -188,9 +205,10 @@ def _wrap(model: nn.Module, name: str, mix: Mix) -> MixedLinear:
     return wrapped
 
 
-def _check_shapes(
+def _fitting(
     name: str, module: nn.Module | None, down: torch.Tensor, up: torch.Tensor
-) -> None:
+) -> nn.Linear:
+    """The linear layer that the tensors fit."""
     linear = module.base if isinstance(module, MixedLinear) else module
     if not isinstance(linear, nn.Linear):
         raise _invalid(f"The base has no linear layer {name!r}.")
@@ -206,22 +224,7 @@ def _check_shapes(
             f"{name}: A {tuple(down.shape)} and B {tuple(up.shape)} do not fit a layer of "
             f"{linear.in_features} to {linear.out_features} (largest rank: {MAX_RANK})."
         )
-
-
-def _rank_and_alpha(config: dict[str, Any], name: str) -> tuple[int, float]:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    for pattern, value in (config.get("rank_pattern") or {}).items():
-        rank = value if _matches(pattern, name) else rank
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        alpha = value if _matches(pattern, name) else alpha
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise _invalid("adapter_config.json has no usable r and lora_alpha.")
-    return rank, float(alpha)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    # Plain suffixes only: PEFT would run the pattern as a regular expression of the artifact.
-    return name == pattern or name.endswith(f".{pattern}")
+    return linear
 
 
 def _invalid(message: str) -> checks.Refused:

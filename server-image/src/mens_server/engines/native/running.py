@@ -99,9 +99,6 @@ class NativeRunner:
         """Logits (N, vocabulary) of the N segments that sample, in the given order."""
         self._use_threads()
         row, step = attention.arrange(segments, self._dtype)
-        self._bank.choose(
-            [(segment.ticket.request.adapter, len(segment.tokens)) for segment in row], self._dtype
-        )
         tokens = [token for segment in row for token in segment.tokens]
         positions = [
             segment.start + offset for segment in row for offset in range(len(segment.tokens))
@@ -111,6 +108,9 @@ class NativeRunner:
             end += len(segment.tokens)
             last[segment.slot] = end - 1
         keep = [last[segment.slot] for segment in segments if segment.sample]
+        self._bank.choose(
+            [(segment.ticket.request.adapter, len(segment.tokens)) for segment in row], keep
+        )
         result = self._model(
             input_ids=torch.tensor([tokens]),
             position_ids=torch.tensor([positions]),
