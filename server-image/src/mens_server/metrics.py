@@ -137,7 +137,9 @@ class _Now(registry.Collector):
             "Adapters in use.",
             labels=["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
         )
-        by_digest = {entry.digest: entry.name for entry in self._models.entries()}
+        by_digest = {
+            entry.digest: entry.name for entry in self._models.entries() if entry.is_adapter
+        }
         running = ",".join(by_digest.get(digest, digest) for digest in stats.running_adapters)
         adapters.add_metric([str(len(by_digest)), running, ""], time.time())
         yield adapters

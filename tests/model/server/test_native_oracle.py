@@ -12,7 +12,7 @@ import transformers
 from peft import PeftModel
 
 from mens_server.engines import ports, scheduling
-from mens_server.engines.native import running
+from mens_server.engines.native import lora, running
 from mens_server.protocol import generation
 from tests.model.server import tiny
 
@@ -117,3 +117,19 @@ def test_adapters_change_the_answer(case: Case) -> None:
     for index, one in enumerate(answers):
         for other in answers[index + 1 :]:
             assert (one - other).abs().max() > 0.05
+
+
+def test_what_one_adapter_makes_infinite_stays_in_its_own_rows() -> None:
+    """The ranks of others are left out and not multiplied with zero, which would give NaN."""
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict({"q": torch.nn.Linear(8, 8)})
+    bank, x = lora.Bank(model), torch.randn(3, 8)
+    for name, size in (("good", 1.0), ("huge", 3e38)):
+        downs, ups = {"q": size * torch.ones(2, 8)}, {"q": torch.randn(2, 8)}
+        bank.add(name, lora.Layers(2, downs, ups))
+    bank.choose([(None, 1), ("good", 1)], drawing=[])
+    alone = model["q"](x[:2])
+    bank.choose([(None, 1), ("good", 1), ("huge", 1)], drawing=[])
+    mixed = model["q"](x)
+    torch.testing.assert_close(mixed[:2], alone)
+    assert not torch.isfinite(mixed[2]).all()

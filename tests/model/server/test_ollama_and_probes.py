@@ -52,6 +52,30 @@ def test_ollama_generate(client: httpx.Client) -> None:
     assert plain["done_reason"] == "stop"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_ollama_durations(crowded: stand.Stand, stream: bool) -> None:
+    """Prompt and answer have their own times, streamed or not: 10 ms for each token here."""
+    options = {"num_predict": 21}
+    body = {"model": "base", "messages": TURNS, "stream": stream, "options": options}
+    with crowded.client() as client:
+        last = json.loads(client.post("/api/chat", json=body).text.splitlines()[-1])
+    assert last["eval_count"] == 21
+    assert last["eval_duration"] >= 20 * 10_000_000
+    assert last["prompt_eval_duration"] >= 10_000_000
+    assert last["prompt_eval_duration"] + last["eval_duration"] == last["total_duration"]
+
+
+def test_ollama_neutral_values_are_accepted(client: httpx.Client) -> None:
+    """Clients that spell out what they do not want, or send back what they got, are served."""
+    options = {"temperature": 0, "num_predict": 1, "top_k": 0, "repeat_penalty": 1.0, "seed": None}
+    turn = {"role": "assistant", "content": "hi", "images": None, "tool_calls": [], "thinking": ""}
+    common = {"model": "a", "options": options, "format": "", "think": False, "stream": False}
+    chat = {**common, "messages": [*TURNS, turn, *TURNS], "tools": []}
+    assert client.post("/api/chat", json=chat).json()["eval_count"] == 1
+    ask = {**common, "prompt": "hi", "template": "", "system": "", "suffix": "", "context": []}
+    assert client.post("/api/generate", json=ask).json()["eval_count"] == 1
+
+
 def test_ollama_reads(client: httpx.Client) -> None:
     """Greeting, version and tags."""
     assert client.get("/").text == "Ollama is running"
@@ -99,7 +123,7 @@ def test_metrics_and_attribution(client: httpx.Client) -> None:
         'vllm:request_success_total{finished_reason="stop",model_name="a"} 1.0',
         'mens_server_refusals_total{code="model_not_found"} 1.0',
         "mens_server_ready 1.0",
-        "vllm:lora_requests_info{",
+        'vllm:lora_requests_info{max_lora="2",running_lora_adapters="",waiting_lora_adapters=""}',
         'vllm:time_to_first_token_seconds_count{model_name="a"} 1.0',
     ):
         assert line in page

@@ -148,6 +148,8 @@ def test_an_unknown_model_is_never_the_base(client: openai.OpenAI) -> None:
         ("stream", 1),
         ("model", ["a"]),
         ("stop", ["a"] * 5),
+        ("stream_options", {"include_usage": True}),
+        ("stream_options", {"include_usage": 1}),
     ],
 )
 def test_an_unsupported_parameter_is_named(
@@ -197,6 +199,36 @@ def test_neutral_values_are_accepted(client: openai.OpenAI) -> None:
         user="someone",
     )
     assert answer.choices[0].message.content
+
+
+def test_an_answer_can_be_sent_back_as_it_came(client: openai.OpenAI) -> None:
+    """The client's own way to go on: the message object of the answer, nulls and all."""
+    messages: list[Any] = [*ASK]
+    answer = client.chat.completions.create(model="a", messages=messages)
+    messages += [answer.choices[0].message, {"role": "user", "content": "And then?"}]
+    more = {"stream_options": {"include_usage": None}, "seed": None}
+    assert client.chat.completions.create(model="a", messages=messages, extra_body=more).choices
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        ({"refusal": None, "tool_calls": [], "annotations": [], "audio": None, "name": "x"}, True),
+        ({"refusal": "I will not."}, False),
+        ({"tool_calls": [{"id": "1"}]}, False),
+    ],
+)
+def test_fields_of_messages(served: stand.Stand, change: dict[str, object], accepted: bool) -> None:
+    """What asks nothing is accepted; the rest is a 400 that names the field."""
+    turn = {"role": "assistant", "content": "hi", **change}
+    body = {"model": "a", "messages": [*ASK, turn, *ASK], "max_tokens": 1}
+    with served.client() as client:
+        answer = client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == (200 if accepted else 400)
+    if not accepted:
+        (name,) = change
+        assert answer.json()["error"]["param"] == f"messages[1].{name}"
+        assert answer.json()["error"]["code"] == "unsupported_parameter"
 
 
 def test_a_context_that_is_too_long(client: openai.OpenAI) -> None:

@@ -112,9 +112,10 @@ class _Pages:
         if wanted.stream:
             return edges.Stream(lines.stream(answer), "application/x-ndjson", headers)
         done = await edges.unless_gone(request, services.whole(answer))
-        return JSONResponse(
-            lines.last(done.text, done.finish, answer.prompt_tokens, done.tokens), headers=headers
+        last = lines.last(
+            done.text, done.finish, answer.prompt_tokens, done.tokens, first=done.first_ns
         )
+        return JSONResponse(last, headers=headers)
 
 
 class _Lines:
@@ -124,16 +125,18 @@ class _Lines:
         self._model = model
         self._piece = piece
         self._began = began
-        self._first: int | None = None
 
     async def stream(self, answer: services.Answer) -> AsyncIterator[str]:
+        first = 0
         try:
             async for delta in answer.deltas:
-                self._first = self._first or time.monotonic_ns()
+                first = first or time.monotonic_ns()
                 if delta.finish is not None:
                     if delta.text:
                         yield self._line(delta.text, done=False)
-                    last = self.last("", str(delta.finish), answer.prompt_tokens, delta.tokens)
+                    last = self.last(
+                        "", str(delta.finish), answer.prompt_tokens, delta.tokens, first=first
+                    )
                     yield json.dumps(last) + "\n"
                 elif delta.text:
                     yield self._line(delta.text, done=False)
@@ -144,10 +147,11 @@ class _Lines:
             if close is not None:
                 await close()
 
-    def last(self, text: str, finish: str, prompt_tokens: int, tokens: int) -> dict[str, Any]:
+    def last(
+        self, text: str, finish: str, prompt_tokens: int, tokens: int, *, first: int
+    ) -> dict[str, Any]:
         """The line that ends an answer, with durations in nanoseconds."""
         now = time.monotonic_ns()
-        first = self._first or now
         return {
             **self._facts(text, done=True),
             "done_reason": finish,

@@ -51,6 +51,8 @@ class Whole:
     """Tokens generated."""
     finish: str
     """Why it ended."""
+    first_ns: int
+    """When its first token came, on the clock of `time.monotonic_ns`."""
 
 
 class Service:
@@ -108,11 +110,12 @@ class Service:
 
 async def whole(answer: Answer) -> Whole:
     """Wait for the end of an answer."""
-    text, tokens, finish = [], 0, generation.Finish.STOP
+    text, tokens, finish, first = [], 0, generation.Finish.STOP, 0
     async for delta in answer.deltas:
+        first = first or time.monotonic_ns()
         text.append(delta.text)
         tokens, finish = delta.tokens, delta.finish or finish
-    return Whole("".join(text), tokens, str(finish))
+    return Whole("".join(text), tokens, str(finish), first)
 
 
 async def _timed(

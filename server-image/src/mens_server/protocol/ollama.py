@@ -17,6 +17,16 @@ _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 class Options(bodies.Body):
     """Sampling, under Ollama's names."""
 
+    NEUTRAL: ClassVar = {
+        "top_k": (0,),
+        "min_p": (0,),
+        "typical_p": (1,),
+        "repeat_penalty": (1,),
+        "presence_penalty": (0,),
+        "frequency_penalty": (0,),
+        "mirostat": (0,),
+    }
+
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
     seed: bodies.Seed | None = None
@@ -36,10 +46,12 @@ class Common(bodies.Body):
     """What both routes take."""
 
     NEUTRAL: ClassVar = {
-        "format": ("", None),
-        "think": (False, None),
-        "tools": ([], None),
-        "images": ([], None),
+        "format": ("",),
+        "think": (False,),
+        "tools": ([],),
+        "images": ([],),
+        "logprobs": (False,),
+        "top_logprobs": (0,),
     }
 
     model: Annotated[str, Field(max_length=128)]
@@ -50,7 +62,14 @@ class Common(bodies.Body):
 
 
 class Message(bodies.Body):
-    """One turn."""
+    """One turn; also one that a client got from a server and sends back as it came."""
+
+    NEUTRAL: ClassVar = {
+        "images": ([],),
+        "thinking": ("",),
+        "tool_calls": ([],),
+        "tool_name": ("",),
+    }
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -65,7 +84,7 @@ class ChatRequest(Common):
 class GenerateRequest(Common):
     """POST /api/generate."""
 
-    NEUTRAL: ClassVar = {**Common.NEUTRAL, "context": ([], None), "suffix": ("", None)}
+    NEUTRAL: ClassVar = {**Common.NEUTRAL, "context": ([],), "suffix": ("",), "template": ("",)}
 
     prompt: Annotated[str, Field(min_length=1)]
     system: str = ""

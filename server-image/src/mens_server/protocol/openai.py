@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
+import pydantic
 from pydantic import Field
 
 from mens_server.protocol import bodies, refusals
@@ -33,10 +34,14 @@ class TextPart(bodies.Body):
 
 
 class Message(bodies.Body):
-    """One turn."""
+    """One turn; also one that a client got from a server and sends back as it came."""
+
+    NEUTRAL: ClassVar = {"refusal": ("",), "tool_calls": ([],), "annotations": ([],)}
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(max_length=64)] | None = None
+    """Who speaks, for the asker's own records; chat templates know roles only."""
 
     @property
     def text(self) -> str:
@@ -50,12 +55,12 @@ class Common(bodies.Body):
     """What both kinds of completions take."""
 
     NEUTRAL: ClassVar = {
-        "n": (1, None),
-        "presence_penalty": (0, None),
-        "frequency_penalty": (0, None),
-        "logit_bias": ({}, None),
-        "store": (False, None),
-        "service_tier": ("auto", "default", None),
+        "n": (1,),
+        "presence_penalty": (0,),
+        "frequency_penalty": (0,),
+        "logit_bias": ({},),
+        "store": (False,),
+        "service_tier": ("auto", "default"),
     }
 
     model: Annotated[str, Field(max_length=128)]
@@ -68,6 +73,12 @@ class Common(bodies.Body):
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     """Who asks, for the asker's own records; nothing depends on it."""
+
+    @pydantic.model_validator(mode="after")
+    def _usage_of_streams(self) -> Self:
+        if self.wants_usage and not self.stream:
+            raise bodies.unsupported("stream_options", "without stream: true")
+        return self
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -85,13 +96,13 @@ class ChatRequest(Common):
 
     NEUTRAL: ClassVar = {
         **Common.NEUTRAL,
-        "logprobs": (False, None),
-        "top_logprobs": (0, None),
-        "response_format": ({"type": "text"}, None),
-        "tools": ([], None),
-        "tool_choice": ("none", "auto", None),
-        "parallel_tool_calls": (True, False, None),
-        "modalities": (["text"], None),
+        "logprobs": (False,),
+        "top_logprobs": (0,),
+        "response_format": ({"type": "text"},),
+        "tools": ([],),
+        "tool_choice": ("none", "auto"),
+        "parallel_tool_calls": (True, False),
+        "modalities": (["text"],),
     }
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
@@ -113,10 +124,10 @@ class CompletionRequest(Common):
 
     NEUTRAL: ClassVar = {
         **Common.NEUTRAL,
-        "best_of": (1, None),
-        "echo": (False, None),
-        "logprobs": (None,),
-        "suffix": ("", None),
+        "best_of": (1,),
+        "echo": (False,),
+        "logprobs": (),
+        "suffix": ("",),
     }
 
     prompt: (
