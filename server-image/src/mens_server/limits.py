@@ -11,6 +11,11 @@ class Limits:
 
     body_bytes: int = 1 << 20
     """Largest request body; 413 beyond."""
+    body_seconds: float = 30.0
+    """Time in which a body has to arrive; 408 beyond."""
+    open_requests: int = 136
+    """Requests below /v1 and /api that are read, wait or run; one more gets 429. Each holds its
+    body, so this bounds memory; probes are not counted."""
     default_max_tokens: int = 512
     """Tokens of an answer when the request names no number."""
     answer_seconds: float = 600.0

@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 
 UNNEEDED: Final = frozenset({"telemetry.jsonl", "training-preflight.json"})
 """Files of an adapter that serving does not need."""
-CONNECTIONS: Final = 1024
-"""Open requests, running, waiting or reading; beyond it 503 without a look at the body."""
+READING: Final = 64
+"""Requests that may be read and turned into tokens beside those that run or wait."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -48,7 +48,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _log.error("%s is no ServeJob: %s", jobs.JOB_ENV, error.errors(include_input=False))
         return int(jobs.ExitCode.INPUT_WRONG)
     _prepare_process(job)
-    service = services.Service(limits.Limits(), job.base_name)
+    places = job.max_batch_size + job.max_queue_length
+    service = services.Service(limits.Limits(open_requests=places + READING), job.base_name)
     loader = loading.Loader(
         job,
         service,
@@ -98,20 +99,23 @@ def builder(job: jobs.ServeJob, engine: str) -> loading.BuildEngine:
     return build
 
 
-async def serve(job: jobs.ServeJob, service: services.Service, loader: loading.Loader) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
-    config = uvicorn.Config(
+def web(service: services.Service, host: str, port: int) -> uvicorn.Config:
+    """How HTTP is served; bounds on requests are the application's."""
+    return uvicorn.Config(
         building.build(service),
-        host=job.host,
-        port=job.port,
+        host=host,
+        port=port,
         log_config=None,
         access_log=False,
-        limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=64 << 10,
         timeout_graceful_shutdown=5,
         server_header=False,
     )
-    server = _Server(config)
+
+
+async def serve(job: jobs.ServeJob, service: services.Service, loader: loading.Loader) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    server = _Server(web(service, job.host, job.port))
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

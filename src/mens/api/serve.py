@@ -38,8 +38,8 @@ class Limits(kube.Model):
 
     max_batch_size: Annotated[int, pydantic.Field(ge=1, le=256)] = 8
     """Requests decoded together in one step."""
-    max_queue_length: Annotated[int, pydantic.Field(ge=0, le=10000)] = 64
-    """Requests that may wait; one more gets 429."""
+    max_queue_length: Annotated[int, pydantic.Field(ge=0, le=1000)] = 64
+    """Requests that may wait; one more gets 429. Each holds its body, up to 1 MiB, in memory."""
     max_tokens: Annotated[int, pydantic.Field(ge=16, le=1048576)] = 1024
     """Most tokens of prompt and answer together in one request."""
 

@@ -15,8 +15,7 @@ import uvicorn
 
 from mens.api import jobs
 from mens.artifacts import manifests, memory, publishing, reading, refs, store
-from mens_server import limits, loading
-from mens_server.app import building
+from mens_server import limits, loading, running
 from mens_server.app import service as services
 from mens_server.engines import fake, looping, ports
 
@@ -134,7 +133,7 @@ def listening(service: services.Service) -> Iterator[str]:
     """Serve HTTP on a free port of loopback."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(building.build(service), log_config=None))
+    server = uvicorn.Server(running.web(service, "127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])), daemon=True)
     thread.start()
     try:

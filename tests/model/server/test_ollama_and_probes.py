@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -138,7 +139,7 @@ def crowded(models: Path, bucket: stand.Bucket, tmp_path: Path) -> Iterator[stan
     """One slot, a queue of one, 10 ms a step, answers of 150 tokens, 1 s for each."""
     runner = fake.FakeRunner(slots=1, max_context=200, step_seconds=0.01, answer_tokens=150)
     job = stand.job(bucket.model("base", models / "base"))
-    bounds = limits.Limits(answer_seconds=1.0)
+    bounds = limits.Limits(answer_seconds=1.0, body_seconds=1.0, open_requests=12)
     build = stand.fake_engine(runner, max_queue=1)
     with stand.stand(job, bucket, tmp_path, build, bounds) as running_stand:
         with running_stand.client() as client:
@@ -163,6 +164,40 @@ def test_a_full_queue_says_when_to_come_back(crowded: stand.Stand) -> None:
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(refused.headers["retry-after"]) >= 1
     assert 504 in statuses
+
+
+@pytest.fixture
+def besieged(crowded: stand.Stand) -> Iterator[stand.Stand]:
+    """As many requests open as may be, and none of them sends its body."""
+    url = httpx.URL(crowded.url)
+    with ExitStack() as stack:
+        for _ in range(crowded.service.limits.open_requests):
+            sock = stack.enter_context(socket.create_connection((url.host, url.port or 0)))
+            sock.sendall(b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+        with crowded.client() as client:
+            wait_until(lambda: client.get("/v1/models").status_code == 429)
+        yield crowded
+
+
+def test_probes_answer_however_many_requests_are_open(besieged: stand.Stand) -> None:
+    """A busy pod is not a dead one; one more request is told when to come back."""
+    with besieged.client() as client:
+        for path in ("/health", "/ready", "/metrics"):
+            assert client.get(path).status_code == 200
+        for path in ("/v1/chat/completions", "/api/chat"):
+            answer = client.post(path, json=long_ask())
+            assert answer.status_code == 429
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "open" in str(answer.json()["error"])
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(besieged: stand.Stand) -> None:
+    """Its place is free again after the limit."""
+    count = float(besieged.service.limits.open_requests)
+    line = f'mens_server_refusals_total{{code="body_too_slow"}} {count}'
+    with besieged.client() as client:
+        wait_until(lambda: line in client.get("/metrics").text)
+        assert client.get("/v1/models").status_code == 200
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mens_server.app import edges, ollama, openai, probes
+from mens_server.app import bounding, edges, ollama, openai, probes
 from mens_server.app import service as services
 from mens_server.protocol import refusals
 
@@ -24,4 +25,5 @@ def build(service: services.Service) -> Starlette:
     return Starlette(
         routes=[*probes.routes(service), *openai.routes(service), *ollama.routes(service)],
         exception_handlers={404: not_routed, 405: not_routed},
+        middleware=[Middleware(bounding.Bounded, service=service)],
     )

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mens_server import catalog
+from mens_server import catalog, limits
 from mens_server.app import service as services
 from mens_server.protocol import refusals
 
@@ -22,16 +22,23 @@ CLIENT_GONE: Final = 499
 """Status in our logs for a client that did not wait."""
 
 
-async def body(request: Request, limit: int) -> bytes:
-    """Read the body, and stop reading when it is larger than the limit."""
+async def body(request: Request, bounds: limits.Limits) -> bytes:
+    """Read the body, and stop reading when it is too large or takes too long."""
+    limit = bounds.body_bytes
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise _too_large(limit)
+    try:
+        async with asyncio.timeout(bounds.body_seconds):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit:
+                    raise _too_large(limit)
+    except TimeoutError as error:
+        raise refusals.BodyTooSlow(
+            f"The body did not arrive within {bounds.body_seconds:g} seconds."
+        ) from error
     return bytes(data)
 
 
@@ -91,8 +98,8 @@ def refuse(
     headers = {}
     if refusal.retry_after_seconds is not None:
         headers["retry-after"] = str(refusal.retry_after_seconds)
-    if refusal.status == refusals.BodyTooLarge.status:
-        headers["connection"] = "close"  # The rest of the body was not read.
+    if refusal.leaves_body:
+        headers["connection"] = "close"
     return JSONResponse(shape(refusal), status_code=refusal.status, headers=headers)
 
 

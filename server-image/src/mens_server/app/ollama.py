@@ -62,9 +62,7 @@ class _Pages:
 
     async def chat(self, request: Request) -> Response:
         """POST /api/chat."""
-        wanted = ollama.ChatRequest.parse(
-            await edges.body(request, self._service.limits.body_bytes)
-        )
+        wanted = ollama.ChatRequest.parse(await edges.body(request, self._service.limits))
         turns = [ports.Message(turn.role, turn.content) for turn in wanted.messages]
         return await self._respond(
             request,
@@ -75,9 +73,7 @@ class _Pages:
 
     async def generate(self, request: Request) -> Response:
         """POST /api/generate."""
-        wanted = ollama.GenerateRequest.parse(
-            await edges.body(request, self._service.limits.body_bytes)
-        )
+        wanted = ollama.GenerateRequest.parse(await edges.body(request, self._service.limits))
 
         def encode(tokenizer: ports.Tokenizer) -> list[int]:
             if wanted.raw:

@@ -49,9 +49,7 @@ class _Pages:
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
-        wanted = openai.ChatRequest.parse(
-            await edges.body(request, self._service.limits.body_bytes)
-        )
+        wanted = openai.ChatRequest.parse(await edges.body(request, self._service.limits))
         turns = [
             ports.Message("system" if turn.role == "developer" else turn.role, turn.text)
             for turn in wanted.messages
@@ -71,9 +69,7 @@ class _Pages:
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
-        wanted = openai.CompletionRequest.parse(
-            await edges.body(request, self._service.limits.body_bytes)
-        )
+        wanted = openai.CompletionRequest.parse(await edges.body(request, self._service.limits))
         ask = _ask(
             self._service.find(wanted.model),
             wanted,

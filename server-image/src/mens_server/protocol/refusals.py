@@ -11,6 +11,8 @@ class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not a defect
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "invalid_request_error"
     code: ClassVar[str] = "invalid_request"
+    leaves_body: ClassVar[bool] = False
+    """Whether the rest of the body was not read, so that the connection has to be closed."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -82,6 +84,15 @@ class BodyTooLarge(Refusal):
 
     status = 413
     code = "body_too_large"
+    leaves_body = True
+
+
+class BodyTooSlow(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "body_too_slow"
+    leaves_body = True
 
 
 class QueueFull(Refusal):
@@ -94,6 +105,13 @@ class QueueFull(Refusal):
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyOpen(QueueFull):
+    """As many requests are open, waiting or not, as may be."""
+
+    code = "too_many_open"
+    leaves_body = True
 
 
 class Unavailable(Refusal):
