@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
 from mens_server import running
 
 if __name__ == "__main__":
-    sys.exit(running.main(sys.argv[1:], os.environ))
+    code = running.main(sys.argv[1:], os.environ)
+    logging.shutdown()
+    # Python would wait for transfers that still run in threads, longer than the grace period.
+    os._exit(code)

@@ -28,3 +28,6 @@ class Limits:
     """How long running answers may take after that; below Kubernetes' 30 s with the delay."""
     retry_seconds: tuple[float, float] = (2.0, 30.0)
     """First and longest pause before loading is tried again."""
+    storage_seconds: float = 60.0
+    """How long storage that does not answer is waited for before the process ends: a new one has
+    the credentials that the Secret holds by then."""

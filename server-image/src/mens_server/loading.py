@@ -1,7 +1,10 @@
 """From a job to an engine that answers: fetch, check, load, warm up; and again after trouble.
 
-Runs in one thread beside HTTP. A server never exits because an artifact is wrong: it stays
-unready, says why at /ready, and tries again, so that it recovers by itself once the cause is gone.
+Runs in one thread beside HTTP, which says at /ready what is being done and what is in the way.
+Storage that does not answer is waited for, for a while. Whatever else keeps the base or a required
+adapter out ends the process: then the reason stands in the pod, where the operator finds it, and
+the kubelet tries again, ever more slowly, with secrets and files as they are then. An optional
+adapter never ends anything.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from mens.api import jobs, reasons
+from mens.api import ending, jobs, reasons
 from mens.artifacts import errors, manifests, publishing, refs
 from mens_server import catalog, checks, readiness
 from mens_server.app import service as services
@@ -61,13 +64,19 @@ class Loader:
         self._build = build
         self._scratch = scratch
         self._stop = threading.Event()
-        self._loaded: set[str] = set()
+        self._left = list(job.adapters)
         for adapter in job.adapters:
             self._state(adapter, "Waiting", "", "")
 
-    def start(self) -> threading.Thread:
-        """Load in a thread of its own."""
-        thread = threading.Thread(target=self.run, name="loader", daemon=True)
+    def start(self, give_up: Callable[[ending.End], object]) -> threading.Thread:
+        """Load in a thread of its own; `give_up` is called there when the process has to end."""
+
+        def load() -> None:
+            end = self.run()
+            if end is not None:
+                give_up(end)
+
+        thread = threading.Thread(target=load, name="loader", daemon=True)
         thread.start()
         return thread
 
@@ -75,32 +84,38 @@ class Loader:
         """Do not try again."""
         self._stop.set()
 
-    def run(self) -> None:
-        """Try until everything is loaded, with growing pauses."""
-        shortest, longest = self._service.limits.retry_seconds
-        pause = shortest
+    def run(self) -> ending.End | None:
+        """Try until nothing is left, with growing pauses.
+
+        Returns:
+            How the process has to end; None when it need not.
+        """
+        bounds = self._service.limits
+        pause, longest = bounds.retry_seconds
+        deadline = None
         while not self._stop.is_set():
-            if self._attempt():
-                return
+            end = self._attempt()
+            if end is None and not self._left:
+                return None
+            if end is not None:
+                code, termination = end
+                self._service.readiness.trouble(termination.reason, termination.message)
+                now = time.monotonic()
+                deadline = deadline or now + bounds.storage_seconds
+                if code is not jobs.ExitCode.STORAGE_TROUBLE or now >= deadline:
+                    return end
             self._stop.wait(pause)
             pause = min(2 * pause, longest)
+        return None
 
-    def _attempt(self) -> bool:
-        """Whether there is nothing left to try."""
-        state = self._service.readiness
+    def _attempt(self) -> ending.End | None:
+        """Load what is missing; None as soon as everything required is in."""
         try:
             if self._service.engine is None:
                 self._load_base()
-            complete = self._load_adapters()
-        except (errors.StoreError, checks.Refused) as error:
-            _log.warning("%s: %s", error.reason, error)
-            state.trouble(error.reason, str(error))
-            return False
         except Exception as error:
-            _log.exception("loading failed")
-            state.trouble(reasons.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
-            return False
-        return complete
+            return judged(error)
+        return self._load_adapters()
 
     def _load_base(self) -> None:
         state, ref = self._service.readiness, self._job.base
@@ -121,29 +136,30 @@ class Loader:
         self._service.engine = engine
         state.overcome()
 
-    def _load_adapters(self) -> bool:
-        """Load what is missing; ready as soon as every required adapter is in."""
+    def _load_adapters(self) -> ending.End | None:
         state = self._service.readiness
         if not state.ready:
             state.enter("LoadingAdapters")
-        worst: tuple[str, str] | None = None
-        for adapter in self._job.adapters:
-            if adapter.name in self._loaded:
-                continue
+        ends = []
+        for adapter in tuple(self._left):
             try:
                 self._load_adapter(adapter)
-            except (errors.StoreError, checks.Refused) as error:
-                _log.warning("adapter %s: %s: %s", adapter.name, error.reason, error)
-                self._state(adapter, "KeptOut", error.reason, str(error))
-                self._service.models.keep_out(adapter.name, f"{error.reason}: {error}")
+            except Exception as error:  # one adapter's trouble, whatever it is, is not another's
+                code, termination = judged(error, f"Adapter {adapter.name}: ")
+                self._keep_out(adapter, termination)
                 if adapter.required:
-                    worst = worst or (error.reason, f"Adapter {adapter.name}: {error}")
-        if worst is not None:
-            state.trouble(*worst)
-        elif not state.ready and not self._stop.is_set():
+                    ends.append((code, termination))
+                elif isinstance(error, checks.Refused):  # a digest never means other bytes
+                    self._left.remove(adapter)
+            else:
+                self._left.remove(adapter)
+        if ends:
+            # What waiting does not help comes first.
+            return min(ends, key=lambda end: end[0] is jobs.ExitCode.STORAGE_TROUBLE)
+        if not state.ready and not self._stop.is_set():
             state.enter(readiness.READY)
             _log.info("ready: %s", state.report()["seconds"])
-        return len(self._loaded) == len(self._job.adapters)
+        return None
 
     def _load_adapter(self, adapter: jobs.ServedAdapter) -> None:
         ref, base = adapter.artifact, self._job.base
@@ -165,8 +181,11 @@ class Loader:
         assert engine is not None
         engine.load_adapter(ports.AdapterFiles(str(ref.digest), folder))
         self._service.models.put(_entry(adapter.name, manifest, ref, base, folder, is_adapter=True))
-        self._loaded.add(adapter.name)
         self._state(adapter, "Loaded", "", "")
+
+    def _keep_out(self, adapter: jobs.ServedAdapter, why: jobs.Termination) -> None:
+        self._state(adapter, "KeptOut", why.reason, why.message)
+        self._service.models.keep_out(adapter.name, f"{why.reason}: {why.message}")
 
     def _state(self, adapter: jobs.ServedAdapter, state: str, reason: str, message: str) -> None:
         self._service.readiness.adapter(
@@ -176,6 +195,22 @@ class Loader:
             reason=reason,
             message=message,
         )
+
+
+def judged(error: Exception, whose: str = "") -> ending.End:
+    """What an error of loading means for the process, if it concerns something required."""
+    match error:
+        case errors.StoreError():
+            wait = error.transient
+            code = jobs.ExitCode.STORAGE_TROUBLE if wait else jobs.ExitCode.INPUT_WRONG
+            reason, message = error.reason, str(error)
+        case checks.Refused():
+            code, reason, message = jobs.ExitCode.INPUT_WRONG, error.reason, error.message
+        case _:
+            code, found = ending.defect(error)
+            reason, message = found.reason, found.message
+    _log.warning("%s%s: %s", whose, reason, message)
+    return code, jobs.Termination(reason=reason, message=f"{whose}{message}")
 
 
 def clean(into: Path, manifest: manifests.Manifest) -> None:

@@ -1,14 +1,17 @@
-"""The program: HTTP first, then loading beside it; SIGTERM drains and ends with 0."""
+"""The program: HTTP first, then loading beside it; SIGTERM drains and ends with 0.
+
+It ends through the same edge as the jobs: what keeps it from serving stands in the termination log.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import glob
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,9 +19,9 @@ from typing import Final
 import pydantic
 import uvicorn
 
-from mens.api import jobs
-from mens.artifacts import manifests, publishing, reading, refs, s3
-from mens_server import limits, loading, readiness
+from mens.api import ending, jobs, reasons
+from mens.artifacts import manifests, publishing, reading, refs, s3, store
+from mens_server import checks, limits, loading, readiness
 from mens_server.app import building
 from mens_server.app import service as services
 from mens_server.engines import fake, looping, ports
@@ -31,49 +34,54 @@ READING: Final = 64
 """Requests that may be read and turned into tokens beside those that run or wait."""
 
 
+STOPPED: Final[ending.End] = (
+    jobs.ExitCode.DONE,
+    jobs.Termination(
+        reason=reasons.PREEMPTED, message="the pod was asked to end; running answers went first"
+    ),
+)
+"""The end by SIGTERM."""
+
+
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve what `MENS_JOB` says; the exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=environ.get("MENS_LOG_LEVEL", "INFO"),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    ending.configure_logging()
+    return ending.run(lambda: ended(arguments.engine, environ), environ)
+
+
+def ended(engine: str, environ: Mapping[str, str]) -> ending.End:
+    """Serve; every way to end becomes an exit code and a reason."""
     try:
-        job = jobs.ServeJob.model_validate_json(environ[jobs.JOB_ENV])
-    except KeyError:
-        _log.error("%s is not set: it must hold the JSON of a ServeJob", jobs.JOB_ENV)
-        return int(jobs.ExitCode.INPUT_WRONG)
-    except pydantic.ValidationError as error:
-        _log.error("%s is no ServeJob: %s", jobs.JOB_ENV, error.errors(include_input=False))
-        return int(jobs.ExitCode.INPUT_WRONG)
-    _prepare_process(job)
-    places = job.max_batch_size + job.max_queue_length
-    service = services.Service(limits.Limits(open_requests=places + READING), job.base_name)
-    loader = loading.Loader(
-        job,
-        service,
-        fetch=fetcher(environ),
-        build=builder(job, arguments.engine),
-        scratch=Path(environ.get(jobs.SCRATCH_ENV, "/scratch")),
-    )
-    asyncio.run(serve(job, service, loader))
-    _log.info("ended")
-    return int(jobs.ExitCode.DONE)
+        job = _job(environ)
+        _prepare_process(job)
+        places = job.max_batch_size + job.max_queue_length
+        service = services.Service(limits.Limits(open_requests=places + READING), job.base_name)
+        loader = loading.Loader(
+            job,
+            service,
+            fetch=fetcher(s3.from_env(environ)),
+            build=builder(job, engine),
+            scratch=Path(environ.get(jobs.SCRATCH_ENV, "/scratch")),
+        )
+        return asyncio.run(serve(job, service, loader))
+    except ending.Preempted:
+        return STOPPED
+    except Exception as error:  # the border of the process: nothing may leave unnamed
+        return loading.judged(error)
 
 
-def fetcher(environ: Mapping[str, str]) -> loading.Fetch:
-    """Fetch from the S3 store that the environment describes."""
-    store = s3.from_env(environ)
+def fetcher(source: store.ObjectStore) -> loading.Fetch:
+    """Fetch what serving needs of an artifact."""
 
     def fetch(
         ref: refs.ArtifactRef, into: Path, progress: publishing.Progress
     ) -> manifests.Manifest:
-        manifest, _ = manifests.read(store, ref)
-        wanted = [file.path for file in manifest.files if file.path not in UNNEEDED]
+        manifest, _ = manifests.read(source, ref)
+        wanted = [glob.escape(file.path) for file in manifest.files if file.path not in UNNEEDED]
         into.mkdir(parents=True, exist_ok=True)
         loading.clean(into, manifest)
-        return reading.fetch(store, ref, into, only=wanted, progress=progress)
+        return reading.fetch(source, ref, into, only=wanted, progress=progress)
 
     return fetch
 
@@ -113,39 +121,49 @@ def web(service: services.Service, host: str, port: int) -> uvicorn.Config:
     )
 
 
-async def serve(job: jobs.ServeJob, service: services.Service, loader: loading.Loader) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+async def serve(
+    job: jobs.ServeJob, service: services.Service, loader: loading.Loader
+) -> ending.End:
+    """Serve until SIGTERM or SIGINT, or until the loader gives up."""
     server = _Server(web(service, job.host, job.port))
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    over: asyncio.Future[ending.End] = loop.create_future()
+
+    def end(how: ending.End) -> None:
+        if not over.done():
+            over.set_result(how)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    loader.start()
-    drain = asyncio.create_task(_drain(asked, server, service, loader))
+        loop.add_signal_handler(number, end, STOPPED)
+    loader.start(lambda how: loop.call_soon_threadsafe(end, how))
+    stopping = asyncio.create_task(_stop(over, server, service, loader))
     try:
         await server.serve()
+        return over.result()  # Done, or HTTP ended by itself: then this is an error.
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-        drain.cancel()
+        stopping.cancel()
         loader.stop()
         if service.engine is not None:
             await asyncio.to_thread(service.engine.close)
 
 
-async def _drain(
-    asked: asyncio.Event,
+async def _stop(
+    over: asyncio.Future[ending.End],
     server: uvicorn.Server,
     service: services.Service,
     loader: loading.Loader,
 ) -> None:
     """Say unready, wait for endpoints to forget us, finish what runs, end."""
-    await asked.wait()
-    _log.info("draining")
+    await over
     loader.stop()
-    service.readiness.enter(readiness.DRAINING)
-    engine = service.engine
-    if engine is not None:
+    # Who was never ready has nothing to finish, and its last word at /ready is why.
+    if service.readiness.ready:
+        _log.info("draining")
+        service.readiness.enter(readiness.DRAINING)
+        engine = service.engine
+        assert engine is not None
         await asyncio.sleep(service.limits.drain_delay_seconds)
         if not await engine.drain(service.limits.drain_cap_seconds):
             _log.warning("answers were cut off: the drain took longer than its cap")
@@ -159,6 +177,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture nothing."""
         yield
+
+
+def _job(environ: Mapping[str, str]) -> jobs.ServeJob:
+    text = environ.get(jobs.JOB_ENV)
+    if not text:
+        raise checks.Refused(
+            reasons.SPEC_INVALID, f"{jobs.JOB_ENV} is not set: the operator sets it to a ServeJob"
+        )
+    try:
+        return jobs.ServeJob.model_validate_json(text)
+    except pydantic.ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise checks.Refused(
+            reasons.SPEC_INVALID,
+            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
+        ) from None
 
 
 def _prepare_process(job: jobs.ServeJob) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import uvicorn
 
-from mens.api import jobs
-from mens.artifacts import manifests, memory, publishing, reading, refs, store
+from mens.api import ending, jobs
+from mens.artifacts import manifests, memory, publishing, refs, store
 from mens_server import limits, loading, running
 from mens_server.app import service as services
 from mens_server.engines import fake, looping, ports
@@ -55,7 +55,7 @@ class Bucket:
         self, ref: refs.ArtifactRef, into: Path, progress: publishing.Progress
     ) -> manifests.Manifest:
         """What the loader calls."""
-        return reading.fetch(self.store, ref, into, progress=progress)
+        return running.fetcher(self.store)(ref, into, progress)
 
     def _publish(
         self,
@@ -100,6 +100,8 @@ class Stand:
 
     url: str
     service: services.Service
+    ends: list[ending.End]
+    """How the process would have ended; empty while it would go on."""
 
     def client(self) -> httpx.Client:
         """A client of it."""
@@ -117,10 +119,11 @@ def stand(
     """Run a server in a thread."""
     service = services.Service(bounds, work.base_name)
     loader = loading.Loader(work, service, fetch=bucket.fetch, build=build, scratch=scratch)
-    loading_thread = loader.start()
+    ends: list[ending.End] = []
+    loading_thread = loader.start(ends.append)
     with listening(service) as url:
         try:
-            yield Stand(url, service)
+            yield Stand(url, service, ends)
         finally:
             loader.stop()
             loading_thread.join(timeout=30)

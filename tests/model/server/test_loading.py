@@ -1,12 +1,15 @@
-"""What keeps a server unready, what it says about it, and that it recovers by itself."""
+"""What keeps a server unready, what it says about it, when it waits and when it ends."""
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,19 @@ def trouble(where: stand.Stand, reason: str) -> dict[str, Any]:
     return report
 
 
+def refused(
+    where: stand.Stand, reason: str, code: jobs.ExitCode = jobs.ExitCode.INPUT_WRONG
+) -> dict[str, Any]:
+    """Wait until the process ends with this reason; /ready says the same until then."""
+    report = trouble(where, reason)
+    deadline = time.monotonic() + 10
+    while not where.ends and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ((found, termination),) = where.ends
+    assert (found, termination.reason, termination.message) == (code, reason, report["message"])
+    return report
+
+
 def adapters(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {item["name"]: (item["state"], item["reason"]) for item in report["adapters"]}
 
@@ -75,7 +91,7 @@ def test_an_adapter_of_another_base_is_kept_out(
 ) -> None:
     """A required one keeps the server unready; the message names both bases."""
     base, other = bucket.model("base", models / "base"), bucket.model("other", models / "other")
-    report = trouble(
+    report = refused(
         start(stand.job(base, a=bucket.adapter("a", models / "a", other))), "BaseMismatch"
     )
     assert adapters(report) == {"a": ("KeptOut", "BaseMismatch")}
@@ -105,7 +121,7 @@ def test_an_optional_adapter_is_kept_out_and_the_rest_serves(
 def test_tampered_bytes_are_refused_until_they_are_restored(
     models: Path, bucket: stand.Bucket, start: Start, target: str
 ) -> None:
-    """One flipped byte in a blob: DigestMismatch; restored: ready without a restart."""
+    """One flipped byte in a blob: DigestMismatch; restored: the next process is ready."""
     base = bucket.model("base", models / "base")
     adapter = bucket.adapter("a", models / "a", base)
     ref = {"base": base, "a": adapter}[target]
@@ -114,10 +130,9 @@ def test_tampered_bytes_are_refused_until_they_are_restored(
     blob = layout.blob(ref.uri, weights.digest)
     right = bucket.store.get_bytes(blob, max_bytes=1 << 30)
     bucket.store.put_bytes(blob, right[:-1] + bytes([right[-1] ^ 1]))
-    where = start(stand.job(base, a=adapter))
-    trouble(where, "DigestMismatch")
+    refused(start(stand.job(base, a=adapter)), "DigestMismatch")
     bucket.store.put_bytes(blob, right)
-    with where.client() as client:
+    with start(stand.job(base, a=adapter)).client() as client:
         stand.wait_for(client, lambda report: bool(report["ready"]))
 
 
@@ -127,7 +142,7 @@ def test_a_replaced_manifest_is_refused(models: Path, bucket: stand.Bucket, star
     manifest, _ = manifests.read(bucket.store, base)
     other = manifest.model_copy(update={"name": "another"})
     bucket.store.put_bytes(layout.manifest(base.uri), other.to_bytes())
-    trouble(start(stand.job(base)), "DigestMismatch")
+    refused(start(stand.job(base)), "DigestMismatch")
 
 
 def test_a_pickle_is_refused_by_name(
@@ -145,7 +160,7 @@ def test_a_pickle_is_refused_by_name(
         refs.Uri.parse("s3://models/bad"),
         manifest.with_files([*manifest.files, file]),
     )
-    report = trouble(start(stand.job(bad)), "PickleRefused")
+    report = refused(start(stand.job(bad)), "PickleRefused")
     assert "safetensors" in report["message"]
 
 
@@ -166,7 +181,7 @@ def test_config_keys_outside_the_list_are_refused(
     shutil.copytree(models / "base", folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, key: value}))
-    report = trouble(start(stand.job(bucket.model("changed", folder))), "BaseModelInvalid")
+    report = refused(start(stand.job(bucket.model("changed", folder))), "BaseModelInvalid")
     assert key in report["message"] or str(value[0]) in report["message"]  # type: ignore[index]
 
 
@@ -179,7 +194,7 @@ def test_torn_weights_are_refused(
     shutil.copytree(models / "base", folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-cut])
-    report = trouble(start(stand.job(bucket.model("torn", folder))), "BaseModelInvalid")
+    report = refused(start(stand.job(bucket.model("torn", folder))), "BaseModelInvalid")
     assert "torn" in report["message"]
 
 
@@ -218,29 +233,113 @@ def test_adapters_of_other_kinds_are_refused(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, **change}))
     base = bucket.model("base", models / "base")
-    report = trouble(
+    report = refused(
         start(stand.job(base, a=bucket.adapter("changed", folder, base))), "AdapterInvalid"
     )
     assert word in report["message"]
 
 
-def test_storage_that_does_not_answer(models: Path, tmp_path: Path) -> None:
+class Flaky(memory.MemoryStore):
+    """Serves what another store holds, while it is online."""
+
+    def __init__(self, inner: memory.MemoryStore) -> None:
+        super().__init__(["models"])
+        self._objects = inner._objects
+        self.online = threading.Event()
+
+    def get_bytes(self, uri: refs.Uri, *, max_bytes: int = 1 << 24) -> bytes:
+        if not self.online.is_set() and uri.key.endswith("manifest.json"):
+            raise errors.StoreUnreachable("nobody answers at the endpoint; check it")
+        return super().get_bytes(uri, max_bytes=max_bytes)
+
+
+@pytest.fixture
+def flaky(bucket: stand.Bucket) -> Flaky:
+    assert isinstance(bucket.store, memory.MemoryStore)
+    return Flaky(bucket.store)
+
+
+def test_storage_that_does_not_answer(
+    models: Path, bucket: stand.Bucket, flaky: Flaky, tmp_path: Path
+) -> None:
     """HTTP is up at once and says so; when the storage comes back, the server gets ready."""
-    online = threading.Event()
-
-    class Flaky(memory.MemoryStore):
-        def get_bytes(self, uri: refs.Uri, *, max_bytes: int = 1 << 24) -> bytes:
-            if not online.is_set() and uri.key.endswith("manifest.json"):
-                raise errors.StoreUnreachable("nobody answers at the endpoint; check it")
-            return super().get_bytes(uri, max_bytes=max_bytes)
-
-    calm = stand.Bucket()
-    base = calm.model("base", models / "base")
-    flaky = Flaky(["models"])
-    flaky._objects = calm.store._objects
+    job = stand.job(bucket.model("base", models / "base"))
     build = stand.fake_engine(fake.FakeRunner())
-    with stand.stand(stand.job(base), stand.Bucket(flaky), tmp_path, build) as where:
+    with stand.stand(job, stand.Bucket(flaky), tmp_path, build) as where:
         trouble(where, "StorageUnreachable")
-        online.set()
+        flaky.online.set()
         with where.client() as client:
             stand.wait_for(client, lambda report: bool(report["ready"]))
+        assert not where.ends
+
+
+def test_storage_that_stays_away_ends_the_process(
+    models: Path, bucket: stand.Bucket, flaky: Flaky, tmp_path: Path
+) -> None:
+    """After a while only a new process can help: it gets the Secret as it is then."""
+    job = stand.job(bucket.model("base", models / "base"))
+    build, bounds = stand.fake_engine(fake.FakeRunner()), replace(stand.QUICK, storage_seconds=0.2)
+    with stand.stand(job, stand.Bucket(flaky), tmp_path, build, bounds) as where:
+        refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_TROUBLE)
+
+
+class Failing(fake.FakeRunner):
+    """Cannot load one adapter, for a reason nobody foresaw."""
+
+    error: Exception = AttributeError("'list' object has no attribute 'items'")
+    bad = ""
+
+    def load_adapter(self, adapter: ports.AdapterFiles) -> None:
+        if adapter.digest == self.bad:
+            raise self.error
+        super().load_adapter(adapter)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (AttributeError("secret"), "AttributeError at"),
+        (OSError(errno.ENOSPC, "No space left on device"), "spec.resources.scratch"),
+    ],
+)
+def test_an_adapter_that_fails_unexpectedly(
+    models: Path, bucket: stand.Bucket, tmp_path: Path, error: Exception, word: str
+) -> None:
+    """An optional one keeps nobody out; a required one ends the process as a defect of ours."""
+    base = bucket.model("base", models / "base")
+    job = stand.job(
+        base,
+        b=bucket.adapter("b", models / "b", base),
+        a=bucket.adapter("a", models / "a", base),
+    )
+    runner = Failing()
+    runner.error, runner.bad = error, str(job.adapters[0].artifact.digest)
+    with stand.stand(job, bucket, tmp_path, stand.fake_engine(runner)) as where:
+        report = refused(where, "InternalError", jobs.ExitCode.INTERNAL_ERROR)
+        assert word in report["message"]
+        assert "secret" not in report["message"]
+        assert adapters(report)["a"] == ("Loaded", "")
+    optional = job.adapters[0].model_copy(update={"required": False})
+    job = job.model_copy(update={"adapters": (optional, job.adapters[1])})
+    with (
+        stand.stand(job, bucket, tmp_path, stand.fake_engine(runner)) as where,
+        where.client() as client,
+    ):
+        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        assert adapters(report) == {"b": ("KeptOut", "InternalError"), "a": ("Loaded", "")}
+        runner.bad = ""
+        stand.wait_for(client, lambda report: adapters(report)["b"] == ("Loaded", ""))
+        assert not where.ends
+
+
+def test_file_names_are_no_globs(
+    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path
+) -> None:
+    """A file whose name has brackets is fetched like any other."""
+    folder = tmp_path / "brackets"
+    shutil.copytree(models / "a", folder)
+    (folder / "a[1].json").write_text("{}")
+    base = bucket.model("base", models / "base")
+    with start(stand.job(base, a=bucket.adapter("a", folder, base))).client() as client:
+        stand.wait_for(client, lambda report: bool(report["ready"]))
+    assert (tmp_path / "scratch" / "adapters" / "a" / "a[1].json").exists()

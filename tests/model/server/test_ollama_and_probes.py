@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mens.api import jobs
 from mens_server import limits, loading, running
 from mens_server.app import service as services
 from mens_server.engines import fake
@@ -254,4 +255,4 @@ async def test_sigterm_drains(models: Path, bucket: stand.Bucket, tmp_path: Path
         assert (probe_answer.status_code, probe_answer.json()["phase"]) == (503, "Draining")
         answer = await ask
     assert answer.json()["usage"]["completion_tokens"] == 61
-    await asyncio.wait_for(serving, 10)
+    assert (await asyncio.wait_for(serving, 10))[0] is jobs.ExitCode.DONE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,6 +71,9 @@ class Program:
             time.sleep(0.02)
         raise AssertionError(self.log.read_text())
 
+    def termination(self) -> jobs.Termination:
+        return jobs.Termination.model_validate_json(self.log.with_suffix(".end").read_bytes())
+
     def ask(self, model: str, question: str, tokens: int = 64) -> dict[str, Any]:
         body = {
             "model": model,
@@ -114,6 +118,7 @@ def launch(s3_server: S3Server, tmp_path: Path) -> Iterator[Callable[[jobs.Serve
             **s3_server.environ(),
             jobs.JOB_ENV: job.model_dump_json(by_alias=True),
             jobs.SCRATCH_ENV: str(tmp_path / "scratch"),
+            jobs.TERMINATION_ENV: str(log.with_suffix(".end")),
         }
         began = time.monotonic()
         with log.open("wb") as errors:
@@ -169,10 +174,11 @@ def test_a_real_model_answers(
     measured["peak rss MB"] = program.resident_bytes("VmHWM") >> 20
     program.process.send_signal(signal.SIGTERM)
     assert program.process.wait(60) == 0
+    assert program.termination().reason == "Preempted"
     sys.stdout.write(f"\n{json.dumps(measured)}\n")
 
 
-def test_wrong_credentials_are_said_and_the_program_stays(
+def test_wrong_credentials_are_said_and_waited_for(
     launch: Callable[[jobs.ServeJob], Program],
     s3_store: s3.S3Store,
     bucket: refs.Uri,
@@ -190,3 +196,21 @@ def test_wrong_credentials_are_said_and_the_program_stays(
     assert "wrong" not in str(report)
     program.process.send_signal(signal.SIGTERM)
     assert program.process.wait(60) == 0
+
+
+def test_a_base_that_is_refused_ends_the_program(
+    launch: Callable[[jobs.ServeJob], Program],
+    s3_store: s3.S3Store,
+    bucket: refs.Uri,
+    models: Path,
+    tmp_path: Path,
+) -> None:
+    """The exit code says that an input is wrong, the termination log which and what to do."""
+    shutil.copytree(models / "base", tmp_path / "evil")
+    config = json.loads((tmp_path / "evil" / "config.json").read_text())
+    (tmp_path / "evil" / "config.json").write_text(json.dumps({**config, "auto_map": {}}))
+    base = stand.Bucket(s3_store, bucket).model("evil", tmp_path / "evil")
+    program = launch(stand.job(base))
+    assert program.process.wait(60) == jobs.ExitCode.INPUT_WRONG
+    assert program.termination().reason == "BaseModelInvalid"
+    assert "auto_map" in program.termination().message

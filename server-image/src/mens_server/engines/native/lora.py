@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import safetensors
 import torch
 from safetensors import torch as safetensors_torch
 from torch import nn
@@ -114,7 +115,11 @@ def read(folder: Path, model: nn.Module) -> Layers:
     if not path.exists():
         raise _invalid("adapter_model.safetensors is missing.")
     parts: dict[str, dict[str, torch.Tensor]] = {"A": {}, "B": {}}
-    for name, tensor in safetensors_torch.load_file(path).items():
+    try:
+        tensors = safetensors_torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise _invalid(f"adapter_model.safetensors cannot be read: {error}.") from error
+    for name, tensor in tensors.items():
         match = _KEY.match(name)
         if match is None:
             raise _invalid(f"The tensor {name!r} is not part of a LoRA on a linear layer.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 
 from mens.api import reasons
@@ -166,7 +167,7 @@ def load(
             local_files_only=True,
         )
         tokenizer = tokenizing.FolderTokenizer(folder)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
         raise checks.Refused(
             reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
         ) from error
