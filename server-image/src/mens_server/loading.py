@@ -134,6 +134,7 @@ class Loader:
             _entry(self._job.base_name, manifest, ref, ref, folder, is_adapter=False)
         )
         self._service.engine = engine
+        state.note(engine.note)
         state.overcome()
 
     def _load_adapters(self) -> ending.End | None:

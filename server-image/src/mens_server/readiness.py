@@ -19,6 +19,7 @@ class Readiness:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._facts: dict[str, Any] = {"phase": "Starting", "reason": "", "message": ""}
+        self._note = ""
         self._adapters: dict[str, dict[str, Any]] = {}
         self._seconds: dict[str, float] = {}
         self._phase_began = self._began
@@ -57,6 +58,11 @@ class Readiness:
         with self._lock:
             self._facts |= {"reason": reason, "message": message}
 
+    def note(self, text: str) -> None:
+        """What the user should know although nothing is wrong."""
+        with self._lock:
+            self._note = text
+
     def adapter(self, name: str, digest: str, *, state: str, reason: str, message: str) -> None:
         """State of one adapter: Waiting, Loaded or KeptOut."""
         with self._lock:
@@ -74,6 +80,7 @@ class Readiness:
             return {
                 "ready": self.ready,
                 **self._facts,
+                "note": self._note,
                 "adapters": list(self._adapters.values()),
                 "seconds": {phase: round(spent, 3) for phase, spent in self._seconds.items()},
             }

@@ -96,11 +96,15 @@ def builder(job: jobs.ServeJob, engine: str) -> loading.BuildEngine:
         else:
             from mens_server.engines.native import running as native  # noqa: PLC0415  # torch
 
+            device = native.best_device()
             runner = native.load(
                 folder,
                 slots=job.max_batch_size,
                 max_context=job.max_tokens,
                 threads=job.threads,
+                device=device,
+                adapters=len(job.adapters),
+                limit=native.memory_of(device),
             )
         return looping.LoopEngine(runner, max_queue=job.max_queue_length)
 

@@ -198,10 +198,10 @@ PREFLIGHT_MISMATCH: Final = "PreflightMismatch"
 
 Report the message: plan and loaded model must never differ."""
 DOES_NOT_FIT: Final = "DoesNotFit"
-"""The plan needs more memory than the pod has; the message gives the numbers.
+"""A run or an endpoint needs more memory than the pod has; the message gives the numbers.
 
-Raise `spec.resources.memory`, use a larger GPU, or lower `spec.schedule.maxTokens` or the
-micro-batch."""
+Raise `spec.resources.memory` or use a larger GPU; or lower a run's `spec.schedule.maxTokens` or
+micro-batch, an endpoint's `spec.limits.maxTokens`."""
 TRAIN_RUN_NOT_FOUND: Final = "TrainRunNotFound"
 """An adapter refers to a MensTrainRun that does not exist in this namespace.
 

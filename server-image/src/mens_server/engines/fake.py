@@ -75,6 +75,11 @@ class FakeRunner:
         """Requests that can be computed together."""
         return self._slots
 
+    @property
+    def note(self) -> str:
+        """Nothing."""
+        return ""
+
     def step(self, segments: Sequence[scheduling.Segment]) -> list[int]:
         """One letter for each segment that samples."""
         if self._step_seconds:

@@ -54,6 +54,11 @@ class Runner(Protocol):
         """Requests that can be computed together."""
         ...
 
+    @property
+    def note(self) -> str:
+        """What its user should know; empty when all is as asked."""
+        ...
+
     def step(self, segments: Sequence[scheduling.Segment]) -> list[int]:
         """Compute the segments and draw a token for each that samples.
 
@@ -100,6 +105,11 @@ class LoopEngine:
     def max_context(self) -> int:
         """Most tokens of prompt and answer together."""
         return self._schedule.max_context
+
+    @property
+    def note(self) -> str:
+        """What its user should know; empty when all is as asked."""
+        return self._runner.note
 
     def submit(self, request: generation.Generation) -> ports.TokenStream:
         """Queue a request; must be called in the event loop that reads its events."""

@@ -71,6 +71,11 @@ class Engine(Protocol):
         """Most tokens of prompt and answer together."""
         ...
 
+    @property
+    def note(self) -> str:
+        """What its user should know, as fewer slots than asked for; empty when there is nothing."""
+        ...
+
     def submit(self, request: generation.Generation) -> TokenStream:
         """Queue a request.
 

@@ -68,11 +68,19 @@ class SlotCache:
     """Keys and values of every slot, allocated once; pages are touched when they are used."""
 
     def __init__(
-        self, *, layers: int, slots: int, context: int, heads: int, size: int, dtype: torch.dtype
+        self,
+        *,
+        layers: int,
+        slots: int,
+        context: int,
+        heads: int,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         shape = (slots, heads, context, size)
-        self.keys = [_lazy_zeros(shape, dtype) for _ in range(layers)]
-        self.values = [_lazy_zeros(shape, dtype) for _ in range(layers)]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(layers)]
 
     def forget(self, segments: Sequence[scheduling.Segment]) -> None:
         """Zero what a step that failed may have written as NaN; earlier positions stay."""
@@ -82,16 +90,16 @@ class SlotCache:
 
 
 def arrange(
-    segments: Sequence[scheduling.Segment], dtype: torch.dtype
+    segments: Sequence[scheduling.Segment], dtype: torch.dtype, device: torch.device
 ) -> tuple[list[scheduling.Segment], Step]:
-    """Order the segments into a row and describe it."""
+    """Order the segments into a row and describe it, with tensors on the device."""
     singles = sorted((item for item in segments if len(item.tokens) == 1), key=_slot)
     longer = [item for item in segments if len(item.tokens) > 1]
     slots = [item.slot for item in singles]
     positions = [item.start for item in singles]
     chunks, first = [], len(singles)
     for item in longer:
-        chunks.append(_chunk(item, first, dtype))
+        chunks.append(_chunk(item, first, dtype, device))
         first += len(item.tokens)
     low, high = (slots[0], slots[-1] + 1) if slots else (0, 0)
     length = max(positions, default=-1) + 1
@@ -101,11 +109,11 @@ def arrange(
         last = torch.zeros(high - low, dtype=torch.long)
         last[torch.tensor(slots) - low] = torch.tensor(positions)
         hidden = torch.arange(length)[None, :] > last[:, None]
-        mask = _additive(hidden, dtype)[:, None, None, :]
+        mask = _additive(hidden, dtype)[:, None, None, :].to(device)
     step = Step(
         singles=len(singles),
-        slots=torch.tensor(slots, dtype=torch.long),
-        positions=torch.tensor(positions, dtype=torch.long),
+        slots=torch.tensor(slots, dtype=torch.long, device=device),
+        positions=torch.tensor(positions, dtype=torch.long, device=device),
         low=low,
         high=high,
         length=length,
@@ -180,20 +188,24 @@ def _attend_singles(
     return attended if width == count else attended[step.slots - step.low]
 
 
-def _chunk(segment: scheduling.Segment, first: int, dtype: torch.dtype) -> Chunk:
+def _chunk(
+    segment: scheduling.Segment, first: int, dtype: torch.dtype, device: torch.device
+) -> Chunk:
     count, start = len(segment.tokens), segment.start
     mask = None
     if start:
         hidden = torch.arange(start + count)[None, :] > torch.arange(start, start + count)[:, None]
-        mask = _additive(hidden, dtype)
+        mask = _additive(hidden, dtype).to(device)
     return Chunk(first=first, count=count, slot=segment.slot, start=start, mask=mask)
 
 
-def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Zeros that take memory only where they are written; torch.zeros would touch every page.
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros; in main memory they take it only where they are written, torch.zeros everywhere.
 
     Zeros and not whatever was there: a hidden position weighs 0, and 0 times a stray NaN is NaN.
     """
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
     pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
     return torch.frombuffer(pages, dtype=dtype).view(shape)
 

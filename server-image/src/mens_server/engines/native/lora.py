@@ -79,8 +79,8 @@ class MixedLinear(nn.Module):
 
     def append(self, down: torch.Tensor, up: torch.Tensor) -> None:
         """Add ranks behind those that are there."""
-        self.down = torch.cat([self.down, down.to(self.down.dtype)])
-        self.up = torch.cat([self.up, up.to(self.up.dtype)])
+        self.down = torch.cat([self.down, down.to(self.down)])
+        self.up = torch.cat([self.up, up.to(self.up)])
 
     def pad(self, ranks: int) -> None:
         """Fill up with zeros to this number of ranks."""
@@ -195,6 +195,7 @@ class Bank:
                     start, stop = self.spans[digest]
                     others[first : first + count, start - low : stop - low] = False
                 first += count
+            others = others.to(next(self.model.parameters()).device)
         for mix in (self.mix, self.head):
             mix.low, mix.high, mix.others = low, high, others
         if others is not None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import safetensors
 import torch
@@ -14,9 +14,12 @@ import torch
 from mens.api import reasons
 from mens_server import checks
 from mens_server.engines import ports, scheduling
-from mens_server.engines.native import attention, choosing, lora, sampling, tokenizing
+from mens_server.engines.native import attention, choosing, lora, memory, sampling, tokenizing
 
 _log = logging.getLogger(__name__)
+
+CPU: Final = torch.device("cpu")
+"""Where tests compute."""
 
 
 class NativeRunner:
@@ -31,13 +34,16 @@ class NativeRunner:
         slots: int,
         max_context: int,
         threads: int,
+        note: str = "",
     ) -> None:
         config = model.config
         self._model = model
         self._tokenizer = tokenizer
         self._stop_tokens = stop_tokens
         self._slots = slots
-        self._context = min(max_context, _longest(config))
+        self._context = max_context
+        self._note = note
+        self._device: torch.device = model.device
         self._threads = threads
         self._threads_set = False
         self._dtype: torch.dtype = model.dtype
@@ -48,9 +54,9 @@ class NativeRunner:
             slots=slots,
             context=self._context,
             heads=config.num_key_value_heads,
-            size=getattr(config, "head_dim", None)
-            or config.hidden_size // config.num_attention_heads,
+            size=_head_size(config),
             dtype=self._dtype,
+            device=self._device,
         )
 
     @property
@@ -78,6 +84,11 @@ class NativeRunner:
         """Requests that can be computed together."""
         return self._slots
 
+    @property
+    def note(self) -> str:
+        """Why there are fewer slots than asked for."""
+        return self._note
+
     def step(self, segments: Sequence[scheduling.Segment]) -> list[int]:
         """Compute the segments and draw a token for each that samples, in the given order."""
         for segment in segments:
@@ -99,7 +110,7 @@ class NativeRunner:
     def logits(self, segments: Sequence[scheduling.Segment]) -> torch.Tensor:
         """Logits (N, vocabulary) of the N segments that sample, in the given order."""
         self._use_threads()
-        row, step = attention.arrange(segments, self._dtype)
+        row, step = attention.arrange(segments, self._dtype, self._device)
         tokens = [token for segment in row for token in segment.tokens]
         positions = [
             segment.start + offset for segment in row for offset in range(len(segment.tokens))
@@ -113,10 +124,10 @@ class NativeRunner:
             [(segment.ticket.request.adapter, len(segment.tokens)) for segment in row], keep
         )
         result = self._model(
-            input_ids=torch.tensor([tokens]),
-            position_ids=torch.tensor([positions]),
+            input_ids=torch.tensor([tokens], device=self._device),
+            position_ids=torch.tensor([positions], device=self._device),
             use_cache=False,
-            logits_to_keep=torch.tensor(keep, dtype=torch.long),
+            logits_to_keep=torch.tensor(keep, dtype=torch.long, device=self._device),
             mens_step=step,
             mens_cache=self._cache,
         ).logits[0]
@@ -142,11 +153,24 @@ def load(
     max_context: int,
     threads: int,
     dtype: torch.dtype | None = None,
+    device: torch.device = CPU,
+    adapters: int = 0,
+    limit: int | None = None,
 ) -> NativeRunner:
-    """Load a checked model folder; None measures which dtype is fastest.
+    """Load a checked model folder.
+
+    Args:
+        folder: The model.
+        slots: Requests to compute together; fewer where memory does not hold them.
+        max_context: Most tokens of prompt and answer together.
+        threads: CPU threads to compute with.
+        dtype: Number format; None takes what the device computes fastest.
+        device: Where everything is computed.
+        adapters: How many will be loaded later and need room too.
+        limit: Bytes of memory; None bounds nothing.
 
     Raises:
-        checks.Refused: The folder is not a model that this server can load.
+        checks.Refused: The folder is not a model that this server can load, or it does not fit.
     """
     import transformers  # noqa: PLC0415  # seconds of import; HTTP answers meanwhile
 
@@ -156,7 +180,7 @@ def load(
     (architecture,) = settings["architectures"]
     model_class = getattr(transformers, architecture)
     config = model_class.config_class(**settings)
-    chosen = dtype or choosing.choose_dtype(config.hidden_size, config.intermediate_size)
+    chosen = dtype or choosing.choose_dtype(config.hidden_size, config.intermediate_size, device)
     try:
         model = model_class.from_pretrained(
             str(folder),
@@ -171,15 +195,32 @@ def load(
         raise checks.Refused(
             reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
         ) from error
-    model.eval().requires_grad_(False)
+    context = min(max_context, _longest(config))
+    fits = memory.fit(_needs(model, context, adapters), slots, limit)
+    if fits.note:
+        _log.warning("%s", fits.note)
+    model.to(device).eval().requires_grad_(False)
     return NativeRunner(
         model,
         tokenizer,
         stop_tokens=stop_tokens(folder, settings, tokenizer.stop_token),
-        slots=slots,
-        max_context=max_context,
+        slots=fits.slots,
+        max_context=context,
         threads=threads,
+        note=fits.note,
     )
+
+
+def best_device() -> torch.device:
+    """The GPU, where the pod has one."""
+    return torch.device("cuda") if torch.cuda.is_available() else CPU
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes that tensors on the device may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return memory.limit()
 
 
 def stop_tokens(folder: Path, settings: dict[str, Any], own: int | None) -> frozenset[int]:
@@ -190,6 +231,22 @@ def stop_tokens(folder: Path, settings: dict[str, Any], own: int | None) -> froz
     for value in (generation.get("eos_token_id"), settings.get("eos_token_id")):
         found.update(value if isinstance(value, list) else [] if value is None else [value])
     return frozenset(int(token) for token in found)
+
+
+def _needs(model: Any, context: int, adapters: int) -> memory.Needs:
+    config, size = model.config, model.dtype.itemsize
+    weights = sum(item.numel() * item.element_size() for item in model.parameters())
+    heads = config.num_hidden_layers * config.num_key_value_heads
+    return memory.Needs(
+        fixed=memory.RUNTIME + int(weights * (1 + adapters * memory.ADAPTER_SHARE)),
+        position=2 * heads * _head_size(config) * size,
+        context=context,
+    )
+
+
+def _head_size(config: Any) -> int:
+    own = getattr(config, "head_dim", None)
+    return int(own or config.hidden_size // config.num_attention_heads)
 
 
 def _longest(config: Any) -> int:

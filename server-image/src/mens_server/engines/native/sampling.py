@@ -31,7 +31,11 @@ class Sampler:
     def draw(
         self, logits: torch.Tensor, slots: list[int], samplings: list[generation.Sampling]
     ) -> list[int]:
-        """One token for each row of logits (N, vocabulary)."""
+        """One token for each row of logits (N, vocabulary), on any device.
+
+        The best tokens are found there; drawing is done by the processor, so that a seed means the
+        same everywhere.
+        """
         if not slots:
             return []
         # A row with a NaN would end in an arbitrary token; an error is the honest answer. It comes
@@ -45,7 +49,7 @@ class Sampler:
         ]
 
     def _sample(self, row: torch.Tensor, slot: int, sampling: generation.Sampling) -> int:
-        row = row.float()
+        row = row.float().cpu()
         # The largest becomes 0 before it is divided, so that no quotient is infinite.
         probabilities = torch.softmax((row - row.max()) / sampling.temperature, dim=-1)
         if sampling.top_p >= 1:

@@ -1,0 +1,108 @@
+"""How many requests fit into memory together, known before the first one comes.
+
+A slot's memory is touched only when a long request fills it: without this the pod would be killed
+in the middle of answers, hours after it said that it was ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mens.api import reasons
+from mens_server import checks
+
+RUNTIME: Final = 512 << 20
+"""Bytes beside tensors: Python, torch and transformers take 416 MiB [measured]; a step the rest."""
+ADAPTER_SHARE: Final = 0.04
+"""Bytes of an adapter per byte of the base: rank 16 on every linear layer of SmolLM2-135M."""
+SMALLEST_CONTEXT: Final = 16
+"""What `spec.limits.maxTokens` is at least."""
+
+_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
+_GIB: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model takes."""
+
+    fixed: int
+    """Bytes whatever the number of slots: weights, adapters, the program itself."""
+    position: int
+    """Bytes of the keys and values of one token."""
+    context: int
+    """Tokens of a slot."""
+
+    @property
+    def slot(self) -> int:
+        """Bytes of one slot."""
+        return self.position * self.context
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was decided."""
+
+    slots: int
+    """Requests that can be computed together."""
+    note: str = ""
+    """What the user should know and can do; empty when all is as asked."""
+
+
+def fit(needs: Needs, asked: int, limit: int | None) -> Fit:
+    """As many slots as asked for, or as fit into `limit` bytes; None is no limit.
+
+    Fewer slots make requests wait and change no answer, so that is what happens, and it is said.
+
+    Raises:
+        checks.Refused: Not even one slot fits.
+    """
+    if limit is None:
+        return Fit(asked)
+    slots = min(asked, (limit - needs.fixed) // needs.slot)
+    if slots < 1:
+        raise checks.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit))
+    if slots == asked:
+        return Fit(asked)
+    return Fit(
+        slots,
+        f"{slots} requests are decoded together, not {asked}: {_parts(needs)}, and the limit is "
+        f"{_gib(limit)}. Set spec.limits.maxBatchSize to {slots}, or spec.resources.memory to "
+        f"{_gib(needs.fixed + asked * needs.slot)}.",
+    )
+
+
+def limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that the pod may use: its cgroup's limit, else the machine's memory."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):  # "max", or no cgroup v2 here
+        found.append(int(cgroup.read_text()))
+    with contextlib.suppress(OSError, IndexError):  # not Linux
+        found.append(int(meminfo.read_text().split("MemTotal:")[1].split()[0]) * 1024)
+    return min(found, default=None)
+
+
+def _refusal(needs: Needs, limit: int) -> str:
+    context = (limit - needs.fixed) // needs.position
+    shorter = ""
+    if context >= SMALLEST_CONTEXT:
+        shorter = f", or spec.limits.maxTokens to at most {context}"
+    return (
+        f"Not one request fits: {_parts(needs)}, and the limit is {_gib(limit)}. Set "
+        f"spec.resources.memory to at least {_gib(needs.fixed + needs.slot)}{shorter}."
+    )
+
+
+def _parts(needs: Needs) -> str:
+    return (
+        f"weights and program take {_gib(needs.fixed)}, each request of {needs.context} tokens "
+        f"{_gib(needs.slot)}"
+    )
+
+
+def _gib(count: int) -> str:
+    """Rounded up, so that what is advised fits."""
+    return f"{-(-count * 100 // _GIB) / 100:.2f}Gi"
