@@ -197,6 +197,11 @@ PREFLIGHT_MISMATCH: Final = "PreflightMismatch"
 """What was loaded differs from what the preflight planned.
 
 Report the message: plan and loaded model must never differ."""
+DIVERGED: Final = "Diverged"
+"""Loss or gradient stopped being a number: the learning rate is too high for this run.
+
+Lower `spec.schedule.learningRate` or warm up longer; `telemetry.jsonl` in the run's folder has the
+curve. The same spec would diverge again, so it is not tried."""
 DOES_NOT_FIT: Final = "DoesNotFit"
 """A run or an endpoint needs more memory than the pod has; the message gives the numbers.
 

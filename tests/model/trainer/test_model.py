@@ -129,17 +129,24 @@ def test_an_adapter_starts_as_nothing(base: Path) -> None:
         {"_attn_implementation": "someone/kernel"},
         {"quantization_config": {"quant_method": "gptq"}},
         {"model_type": "unheard-of"},
+        {"hidden_size": "64"},
+        {"hidden_size": None},
+        {"num_attention_heads": 0},
+        {"dtype": "nope"},
+        {"vocab_size": -1},
+        {"hidden_act": "nope"},
+        {"rope_parameters": 7},
     ],
 )
-def test_a_config_that_names_code_is_refused(
+def test_a_config_that_names_code_or_makes_no_model_is_refused(
     change: dict[str, Any], base: Path, tmp_path: Path
 ) -> None:
-    """By the key's name, before anything of it is used."""
+    """As BaseModelInvalid, whatever the libraries raise over it."""
     folder = shutil.copytree(base, tmp_path / "base")
     config = json.loads((folder / "config.json").read_text()) | change
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(errors.InputWrong, match="refused") as caught:
-        model.read_config(folder)
+        model.skeleton(model.read_config(folder))
     assert caught.value.reason == reasons.BASE_MODEL_INVALID
 
 
@@ -150,6 +157,19 @@ def test_a_folder_that_lacks_a_file_is_refused(name: str, base: Path, tmp_path: 
     (folder / name).unlink()
     with pytest.raises(errors.InputWrong) as caught:
         model.read_config(folder)
+    assert caught.value.reason == reasons.BASE_MODEL_INVALID
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a": 1}', '{"version":', '{"version": "1.0", "model": {"type": "NewThing"}}'],
+)
+def test_a_tokenizer_that_is_none_is_refused(text: str, base: Path, tmp_path: Path) -> None:
+    """Also where the library raises a plain Exception."""
+    folder = shutil.copytree(base, tmp_path / "base")
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(errors.InputWrong, match="tokenizer") as caught:
+        model.read_tokenizer(folder)
     assert caught.value.reason == reasons.BASE_MODEL_INVALID
 
 
@@ -175,9 +195,49 @@ def test_weights_of_another_shape_are_refused(
         _load(folder)
 
 
-def test_the_dtype_is_measured() -> None:
-    """On a processor one of both, by the clock."""
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [([1.0, 0.5], "bfloat16"), ([1.0, 0.95], "float32"), ([1.0, 22.0], "float32")],
+)
+def test_the_dtype_is_the_clearly_faster_one(
+    seconds: list[float], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between equals it is float32, which another attempt will find too."""
     assert model.fastest_dtype("cpu", 64, 128) in ("float32", "bfloat16")
+    monkeypatch.setattr(model, "_matmul_seconds", lambda *_: seconds)
+    assert model.fastest_dtype("cpu", 64, 128) == expected
+
+
+EXPERTS: dict[str, Any] = {
+    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 64,
+    "num_experts": 8, "num_experts_per_tok": 2,
+}  # fmt: skip
+
+
+def test_a_base_whose_experts_cannot_be_adapted_is_refused() -> None:
+    """With the share that would stay as it is, instead of training its attention alone."""
+    empty = model.skeleton(transformers.Qwen3MoeConfig(**EXPERTS, head_dim=32))
+    with pytest.raises(errors.InputWrong, match=r"196,608 of its 229,376.*86%.*experts") as caught:
+        model.check_coverage(empty, model.wanted(empty, PLAN))
+    assert caught.value.reason == reasons.BASE_MODEL_INVALID
+
+
+@pytest.mark.parametrize("kind", ["Qwen3Config", "Gemma3TextConfig", "Phi3Config", "Lfm2Config"])
+def test_dense_bases_are_covered(kind: str) -> None:
+    """Norms, embeddings, head and small convolutions may stay as they are."""
+    shape = {k: v for k, v in EXPERTS.items() if "exp" not in k and "moe" not in k}
+    empty = model.skeleton(getattr(transformers, kind)(**shape, pad_token_id=0))
+    model.check_coverage(empty, model.wanted(empty, PLAN))
+
+
+def test_routers_are_known_by_name_and_not_by_width() -> None:
+    """A layer as wide as there are experts is adapted; the gate of the shared expert is not."""
+    config = transformers.Qwen2MoeConfig(**EXPERTS | {"num_experts": 64})
+    adapted = model.wanted(model.skeleton(config), PLAN).adapted
+    assert "model.layers.0.self_attn.q_proj" in adapted
+    assert "model.layers.0.mlp.shared_expert.gate_proj" in adapted
+    assert "model.layers.0.mlp.shared_expert_gate" not in adapted
 
 
 def test_transformers_is_told_to_stay_offline(base: Path) -> None:

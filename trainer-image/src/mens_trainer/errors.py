@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 from mens.api import jobs, reasons
+from mens_trainer import memory
 
 
 class TrainError(Exception):
@@ -33,3 +37,29 @@ class OutOfMemory(TrainError):  # noqa: N818  # named by what it says in the exi
 
     def __init__(self, message: str) -> None:
         super().__init__(reasons.OUT_OF_MEMORY, message)
+
+
+class Diverged(TrainError):  # noqa: N818  # named by what it says in the exit code
+    """Training left the numbers; the same spec ends the same, so repeating it is bounded."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(reasons.DIVERGED, message)
+
+
+@contextlib.contextmanager
+def blamed(refusal: Callable[[str], InputWrong], *passing: type[Exception]) -> Iterator[None]:
+    """Refuse an input over which a library stumbles, whatever the library raises.
+
+    Over a bad file that is a ZeroDivisionError as well as an AttributeError or, out of Rust, a
+    plain Exception. Memory that ran out is not the input's fault, and our own errors stay.
+
+    Args:
+        refusal: Makes the error from what the library said.
+        passing: Errors that say nothing about the input here.
+    """
+    try:
+        yield
+    except Exception as e:
+        if isinstance(e, (TrainError, *passing)) or memory.ran_out(e):
+            raise
+        raise refusal(f"{type(e).__name__}: {' '.join(str(e).split())[:300]}") from e

@@ -32,3 +32,14 @@ def limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int 
     with contextlib.suppress(OSError, IndexError):  # not Linux
         found.append(int(meminfo.read_text().split("MemTotal:")[1].split()[0]) * 1024)
     return min(found, default=None)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's own, or torch's and the kernel's."""
+    if not isinstance(error, RuntimeError | OSError):
+        return isinstance(error, MemoryError)
+    words = str(error).lower()
+    return any(
+        said in words
+        for said in ("out of memory", "can't allocate memory", "cannot allocate memory")
+    )

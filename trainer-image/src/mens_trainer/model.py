@@ -11,14 +11,13 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import bitsandbytes
 import peft
-import safetensors
 import torch
 import transformers
 
@@ -35,6 +34,23 @@ BLOCK: Final = 64
 """Values that share one constant in NF4."""
 SECOND_BLOCK: Final = 256
 """Constants that share one constant when they are quantized themselves."""
+
+_EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Keys of a configuration that say how many experts there are."""
+_ROUTER_NAMES: Final = re.compile(r"(^|\.)(router|gate|\w*expert_gate)(\.|$)")
+_ROUTER_CLASSES: Final = re.compile(r"Router|Gating")
+"""How modules are called that choose among experts; such a layer's width says nothing, since
+another one may be as wide as there are experts."""
+
+_MOST_BARE: Final = 0.03
+"""Largest share of the parameters in layers that may stay without an adapter: small convolutions
+of linear attention are below it, experts are most of a model."""
+
+_REPETITIONS: Final = 20
+"""Measurements of each dtype; milliseconds in all."""
+_CLEARLY: Final = 0.9
+"""bfloat16 must take less than this share of float32's time: between equals float32 is the choice
+that another attempt makes too."""
 
 _SMALLEST: Final = 64
 """A linear layer with a shorter side stays as it is: it costs nothing, and the processor's 4-bit
@@ -65,10 +81,8 @@ class Part:
 
 def read_config(folder: Path) -> Any:
     """The configuration of a model folder; refuses what would run code or is quantized already."""
-    try:
+    with errors.blamed(lambda words: refuse(f"config.json cannot be read ({words})")):
         raw = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as e:
-        raise refuse(f"config.json cannot be read ({type(e).__name__})") from e
     if not isinstance(raw, dict):
         raise refuse("config.json is not a JSON object")
     for key in (*_FORBIDDEN_KEYS, *_KERNEL_KEYS):
@@ -76,22 +90,18 @@ def read_config(folder: Path) -> Any:
             raise refuse(f"config.json has {key!r}, which names code or another quantization")
     if not list(folder.glob("*.safetensors")):
         raise refuse("no *.safetensors file")
-    try:
+    with errors.blamed(lambda words: refuse(f"config.json is not understood ({words})")):
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (ValueError, KeyError, TypeError, OSError) as e:
-        raise refuse(f"config.json is not understood: {str(e)[:300]}") from e
 
 
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder."""
-    try:
+    with errors.blamed(lambda words: refuse(f"its tokenizer cannot be read ({words})")):
         return transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (ValueError, KeyError, TypeError, OSError) as e:
-        raise refuse(f"the tokenizer cannot be read: {str(e)[:300]}") from e
 
 
 def refuse(why: str) -> errors.InputWrong:
@@ -105,11 +115,11 @@ def refuse(why: str) -> errors.InputWrong:
 
 def skeleton(config: Any) -> torch.nn.Module:
     """The architecture without weights: costs no memory, whatever its size."""
-    try:
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise refuse(f"its architecture cannot be built: {str(e)[:300]}") from e
+    with (
+        errors.blamed(lambda words: refuse(f"its architecture cannot be built ({words})")),
+        torch.device("meta"),
+    ):
+        model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return cast(torch.nn.Module, model)
 
 
@@ -131,18 +141,59 @@ class Wanted:
 
 
 def wanted(model: Any, plan: recipe.Recipe) -> Wanted:
-    """Every linear layer gets an adapter but the head and the routers of experts."""
+    """Every linear layer gets an adapter but the head and the routers of experts.
+
+    What is no linear layer gets none; `check_coverage` refuses a base that consists of such.
+    """
     head = model.get_output_embeddings()
-    experts = getattr(model.config, "num_experts", None) or getattr(
-        model.config, "num_local_experts", None
-    )
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    routers = {n for n, m in linear.items() if experts and m.out_features in (experts, 1)}
-    adapted = {n for n, m in linear.items() if m is not head and n not in routers}
+    adapted = {n for n, m in linear.items() if m is not head and not _routes(model, n)}
     quantized = set()
     if plan.quantization:
         quantized = {n for n in adapted if _quantizable(linear[n])}
     return Wanted(frozenset(quantized), frozenset(adapted), frozenset(set(linear) - quantized))
+
+
+def _routes(model: Any, name: str) -> bool:
+    """Whether a module chooses among experts, by its name or by a class around it."""
+    config = model.config.get_text_config()
+    if not any(getattr(config, key, None) for key in _EXPERTS):
+        return False
+    parts = name.split(".")
+    around = [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return _ROUTER_NAMES.search(name) is not None or any(
+        _ROUTER_CLASSES.search(type(model.get_submodule(each)).__name__) for each in around
+    )
+
+
+def check_coverage(model: Any, want: Wanted) -> None:
+    """Refuse a base whose matrices would mostly stay without an adapter.
+
+    Only linear layers get one: fused experts are 3-D tensors, and some old architectures have
+    layers of their own. Such a base would train a little and look trained. Embeddings, head and
+    routers stay as they are in every base and do not count; neither do vectors.
+    """
+    head = model.get_output_embeddings()
+    matrices = {
+        f"{name}.{key}": parameter
+        for name, module in model.named_modules()
+        if module is not head
+        and not isinstance(module, torch.nn.Embedding)
+        and not _routes(model, name)
+        for key, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() > 1
+    }
+    bare = {n: p for n, p in matrices.items() if n.rpartition(".")[0] not in want.adapted}
+    total, without = (sum(p.numel() for p in some.values()) for some in (matrices, bare))
+    if without <= _MOST_BARE * total:
+        return
+    name, largest = max(bare.items(), key=lambda item: item[1].numel())
+    shape = "×".join(map(str, largest.shape))
+    raise refuse(
+        f"{without:,} of its {total:,} parameters in layers ({without / total:.0%}) are in layers "
+        f"that cannot be adapted yet, the largest {name} ({shape}): mixture-of-experts and "
+        "convolutional bases train in part only, take a dense one"
+    )
 
 
 def _quantizable(module: torch.nn.Linear) -> bool:
@@ -251,21 +302,20 @@ def load(
             llm_int8_skip_modules=sorted(want.plain),
         )
     try:
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            device_map={"": device},
-            quantization_config=settings,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (ValueError, KeyError, OSError, safetensors.SafetensorError) as e:
-        raise refuse(f"its weights cannot be loaded: {str(e)[:300]}") from e
+        with errors.blamed(_unloadable, RuntimeError):
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                device_map={"": device},
+                quantization_config=settings,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except RuntimeError as e:
-        if "mismatch" not in str(e):  # what remains may be memory that ran out
+        if "mismatch" not in str(e):  # what remains is the device's trouble, or memory
             raise
         raise refuse("its weights have other shapes than config.json says") from e
     # transformers fills these with random numbers and warns; training on them would be nonsense.
@@ -277,6 +327,10 @@ def load(
     model.requires_grad_(False)
     model.config.use_cache = False
     return model
+
+
+def _unloadable(words: str) -> errors.InputWrong:
+    return refuse(f"its weights cannot be loaded ({words})")
 
 
 def adapt(model: Any, plan: recipe.Recipe, want: Wanted) -> peft.PeftModel:
@@ -318,15 +372,22 @@ def fastest_dtype(device: str, width: int, inner: int) -> recipe.ComputeDtype:
     """
     if device != "cpu":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    names: tuple[recipe.ComputeDtype, recipe.ComputeDtype] = ("float32", "bfloat16")
-    return min(names, key=lambda name: _matmul_seconds(getattr(torch, name), width, inner))
+    single, half = _matmul_seconds(width, inner, (torch.float32, torch.bfloat16))
+    return "bfloat16" if half < _CLEARLY * single else "float32"
 
 
-def _matmul_seconds(dtype: torch.dtype, width: int, inner: int) -> float:
-    left, right = torch.ones(128, width, dtype=dtype), torch.ones(width, inner, dtype=dtype)
-    best = math.inf
-    for _ in range(3):
-        begin = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - begin)
+def _matmul_seconds(width: int, inner: int, dtypes: Sequence[torch.dtype]) -> list[float]:
+    """Least seconds of a product [128, width] × [width, inner] in each dtype.
+
+    Taken in turns after a warm-up, so that a neighbour's burst meets all dtypes alike: the choice
+    is part of the preflight's digest.
+    """
+    pairs = [(torch.ones(128, width, dtype=d), torch.ones(width, inner, dtype=d)) for d in dtypes]
+    best = [math.inf] * len(pairs)
+    for turn in range(_REPETITIONS + 1):
+        for i, (left, right) in enumerate(pairs):
+            begin = time.perf_counter()
+            left @ right
+            if turn:
+                best[i] = min(best[i], time.perf_counter() - begin)
     return best

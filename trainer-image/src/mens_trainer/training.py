@@ -319,10 +319,8 @@ def _out_of_memory_named(plan: recipe.Recipe) -> Iterator[None]:
     """Convert the ways in which memory runs out into `errors.OutOfMemory`."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as e:
-        raise _out_of_memory(plan) from e
-    except RuntimeError as e:
-        if "can't allocate memory" not in str(e) and "out of memory" not in str(e).lower():
+    except Exception as e:
+        if not memory.ran_out(e):
             raise
         raise _out_of_memory(plan) from e
 
