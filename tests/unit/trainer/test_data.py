@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mens.api import reasons
-from mens_trainer import data, errors, recipe
+from mens_trainer import chat, data, errors, recipe
 from tests.support import models
 from tests.unit.trainer import rows as corpora
 
@@ -28,28 +28,30 @@ FORGETFUL = models.CHAT_TEMPLATE.replace(
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
+def encoder() -> chat.Encoder:
     """One token a byte."""
-    return models.tokenizer()
+    return chat.Encoder(models.tokenizer())
 
 
-def _supervised(row: dict[str, Any], tokenizer: Any, **plan: Any) -> str:
-    (found,), _ = data.tokenise([row], tokenizer, recipe.Recipe(**plan))
+def _supervised(row: dict[str, Any], tokenizer: Any = None, **plan: Any) -> str:
+    tokenizer = tokenizer or models.tokenizer()
+    (found,), _ = data.tokenise([row], chat.Encoder(tokenizer), recipe.Recipe(**plan))
     ids = [t for t, s in zip(found.tokens, found.supervised, strict=True) if s]
     return str(tokenizer.decode(ids))
 
 
-def test_only_the_answer_and_its_end_are_supervised(tokenizer: Any) -> None:
+def test_only_the_answer_and_its_end_are_supervised() -> None:
     """The prompt, the roles and what follows the end of turn are not."""
     row = {"prompt": "Name it: add", "response": '{"name": "add"}'}
-    assert _supervised(row, tokenizer) == '{"name": "add"}<|im_end|>'
+    assert _supervised(row) == '{"name": "add"}<|im_end|>'
 
 
-def test_the_prompt_is_what_the_server_will_send(tokenizer: Any) -> None:
+def test_the_prompt_is_what_the_server_will_send(encoder: chat.Encoder) -> None:
     """The unsupervised head of a row is the rendered prompt, token for token."""
     row = {"prompt": "Name it: add", "response": "add"}
-    (found,), _ = data.tokenise([row], tokenizer, recipe.Recipe())
+    (found,), _ = data.tokenise([row], encoder, recipe.Recipe())
     turns = [{"role": "user", "content": "Name it: add"}]
+    tokenizer = models.tokenizer()
     asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(asked, add_special_tokens=False)["input_ids"]
     assert list(found.tokens[: len(ids)]) == ids
@@ -57,11 +59,11 @@ def test_the_prompt_is_what_the_server_will_send(tokenizer: Any) -> None:
     assert all(found.supervised[len(ids) :])
 
 
-def test_the_last_tokens_alone(tokenizer: Any) -> None:
+def test_the_last_tokens_alone() -> None:
     """`ceLastK` keeps the last K supervised tokens, the end of turn among them."""
     row = {"prompt": "p", "response": "abcdef"}
-    assert _supervised(row, tokenizer, ce_last_k=3) == "ef<|im_end|>"
-    assert _supervised(row, tokenizer, ce_last_k=99) == "abcdef<|im_end|>"
+    assert _supervised(row, ce_last_k=3) == "ef<|im_end|>"
+    assert _supervised(row, ce_last_k=99) == "abcdef<|im_end|>"
 
 
 def test_an_inserted_thought_is_not_supervised() -> None:
@@ -78,9 +80,9 @@ CHAT = [
 ]
 
 
-def test_every_answer_of_a_conversation_is_supervised(tokenizer: Any) -> None:
+def test_every_answer_of_a_conversation_is_supervised() -> None:
     """Both answers, neither question."""
-    assert _supervised({"messages": CHAT}, tokenizer) == "first<|im_end|>second<|im_end|>"
+    assert _supervised({"messages": CHAT}) == "first<|im_end|>second<|im_end|>"
 
 
 def test_a_rewritten_answer_is_not_supervised() -> None:
@@ -88,23 +90,25 @@ def test_a_rewritten_answer_is_not_supervised() -> None:
     assert _supervised({"turns": CHAT}, models.tokenizer(FORGETFUL)) == "second<|im_end|>"
 
 
-def test_upstreams_spellings(tokenizer: Any) -> None:
+def test_upstreams_spellings() -> None:
     """instruction and output are prompt and response."""
-    assert _supervised({"instruction": "p", "output": "o"}, tokenizer) == "o<|im_end|>"
+    assert _supervised({"instruction": "p", "output": "o"}) == "o<|im_end|>"
 
 
-def test_every_row_is_accounted_for(tokenizer: Any) -> None:
+def test_every_row_is_accounted_for(encoder: chat.Encoder) -> None:
     """Too long, without answer, used: together all rows."""
     given = [
         *corpora.rows(5),
         {"prompt": "p" * 300, "response": "r"},
         {"prompt": "p", "response": ""},
     ]
-    examples, facts = data.tokenise(given, tokenizer, recipe.Recipe(max_tokens=200))
+    examples, facts = data.tokenise(given, encoder, recipe.Recipe(max_tokens=200))
     assert (facts.rows, facts.used, facts.too_long, facts.unsupervised) == (7, 5, 1, 1)
     assert facts.targets == sum(e.targets for e in examples)
     assert 0 < facts.supervised_share < 1
     assert facts.longest == max(len(e.tokens) for e in examples)
+    assert facts.most_targets == max(e.targets for e in examples)
+    assert {(e.tokens.itemsize, type(e.supervised)) for e in examples} == {(4, bytes)}
 
 
 def test_rows_are_read_across_chunks(tmp_path: Path) -> None:
@@ -139,17 +143,17 @@ def test_a_file_that_is_no_corpus(tmp_path: Path, content: bytes, words: str | N
         {"messages": []},
     ],
 )
-def test_a_row_without_conversation_is_refused(row: dict[str, Any], tokenizer: Any) -> None:
+def test_a_row_without_conversation_is_refused(row: dict[str, Any], encoder: chat.Encoder) -> None:
     """With its reason, and never as a crash."""
     with pytest.raises(errors.InputWrong) as caught:
-        data.tokenise([row], tokenizer, recipe.Recipe())
+        data.tokenise([row], encoder, recipe.Recipe())
     assert caught.value.reason == reasons.CORPUS_INVALID
 
 
 def _facts(**changes: int) -> data.Facts:
     good = {
         "rows": 9, "used": 9, "too_long": 0, "unsupervised": 0, "tokens": 90, "targets": 9,
-        "longest": 10, "max_token": 99,
+        "longest": 10, "most_targets": 1, "max_token": 99,
     }  # fmt: skip
     return data.Facts(**(good | changes))
 
@@ -172,10 +176,18 @@ def test_what_cannot_be_trained_on(name: str, facts: data.Facts, reason: str) ->
     assert caught.value.reason == reason
 
 
-def test_a_tokenizer_without_template_is_refused(tokenizer: Any) -> None:
-    """A base that was never taught to answer has none."""
-    data.check_tokenizer(tokenizer)
-    bare = models.tokenizer(template="")
-    with pytest.raises(errors.InputWrong, match="chat template") as caught:
-        data.check_tokenizer(bare)
-    assert caught.value.reason == reasons.BASE_MODEL_INVALID
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("train", "accounting"), ("validation", r"spec\.split\.validationFraction of the MensCorpus")],
+)
+def test_a_corpus_without_rows_says_what_to_set(name: str, words: str) -> None:
+    """The field of the resource that would bring some."""
+    with pytest.raises(errors.InputWrong, match=words):
+        data.check(name, _facts(rows=0, used=0), vocabulary=100, context=64)
+
+
+def test_a_corpus_without_its_file_is_refused(tmp_path: Path) -> None:
+    """By the file's name, and not as a defect of ours."""
+    with pytest.raises(errors.InputWrong, match=r"no train\.jsonl\.zst") as caught:
+        list(data.rows(tmp_path / data.TRAIN))
+    assert caught.value.reason == reasons.CORPUS_INVALID

@@ -1,22 +1,20 @@
-"""Rows to tokens: chat template, which tokens are supervised, and what was left out and why.
-
-The model is asked in the words of its own chat template and only the answer is supervised, up to
-and with the end of turn. Prompt and answer are tokenised apart, as they are when the model
-answers: a token never spans the border.
-"""
+"""The rows of a corpus: read, tokenised, and what was left out and why."""
 
 from __future__ import annotations
 
+import array
+import functools
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import zstandard
 
 from mens.api import reasons
-from mens_trainer import errors, recipe
+from mens_trainer import chat, errors, recipe
 
 TRAIN: Final = "train.jsonl.zst"
 """Name of the rows to train on in a corpus."""
@@ -26,33 +24,15 @@ VALIDATION: Final = "validation.jsonl.zst"
 _MAX_LINE: Final = 64 * 2**20
 """Longest line in bytes; a longer one is no row, and must not fill the memory."""
 
-Message = Mapping[str, str]
-"""One turn: role and content."""
-
-
-class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that is used."""
-
-    chat_template: str | None
-    eos_token: str | None
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
-    ) -> str:
-        """Render a conversation."""
-
-    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Mapping[str, Any]:
-        """Tokenise texts; `input_ids` holds their token ids."""
-
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row as tokens."""
+    """One row as tokens; five bytes each, since all rows of a corpus are held."""
 
-    tokens: tuple[int, ...]
-    """Token ids of prompt and answer."""
-    supervised: tuple[bool, ...]
-    """Which of them the model has to predict; the first token never is."""
+    tokens: array.array[int]
+    """Token ids of prompt and answer, 32 bits each; nobody changes them."""
+    supervised: bytes
+    """1 for those that the model has to predict, else 0; the first token is always 0."""
 
     @property
     def targets(self) -> int:
@@ -78,6 +58,8 @@ class Facts:
     """Supervised tokens among them."""
     longest: int
     """Tokens of the longest used row."""
+    most_targets: int
+    """Supervised tokens of the used row that has most of them."""
     max_token: int
     """The largest token id."""
 
@@ -89,14 +71,16 @@ class Facts:
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a `.jsonl.zst` file; one that is no row is `CorpusInvalid`."""
+    if not path.is_file():
+        raise chat.invalid(f"the corpus has no {path.name}: build it again with a MensCorpus")
     with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
         for number, line in enumerate(_lines(stream, path), start=1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                raise invalid(f"line {number} of {path.name} is not a JSON object")
+                raise chat.invalid(f"line {number} of {path.name} is not a JSON object")
             yield row
 
 
@@ -106,97 +90,33 @@ def _lines(stream: zstandard.ZstdDecompressionReader, path: Path) -> Iterator[by
         try:
             chunk = stream.read(2**20)
         except zstandard.ZstdError as e:
-            raise invalid(f"{path.name} is not a Zstandard file") from e
+            raise chat.invalid(f"{path.name} is not a Zstandard file") from e
         if not chunk:
             break
         *lines, rest = (rest + chunk).split(b"\n")
         yield from (line for line in lines if line.strip())
         if len(rest) > _MAX_LINE:
-            raise invalid(f"{path.name} has a line of more than {_MAX_LINE} bytes")
+            raise chat.invalid(f"{path.name} has a line of more than {_MAX_LINE} bytes")
     if rest.strip():
         yield rest
 
 
-def conversation(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The turns of a row; accepts upstream's spellings."""
-    turns = row.get("messages") or row.get("turns")
-    if turns is None:
-        prompt = row.get("prompt", row.get("instruction"))
-        answer = row.get("response", row.get("output"))
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    if not isinstance(turns, list) or not turns:
-        raise invalid(f"row {row.get('id', '?')} has neither prompt and response nor messages")
-    checked = []
-    for turn in turns:
-        role, content = (
-            (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else 2 * (None,)
-        )
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise invalid(f"row {row.get('id', '?')} has a turn without role and content")
-        checked.append({"role": role, "content": content})
-    return checked
-
-
-def segments(turns: list[dict[str, str]], tokenizer: Tokenizer) -> list[tuple[str, bool]]:
-    """The rendered conversation in pieces, each with whether it is supervised.
-
-    Every answer whose rendering stays the same when the conversation goes on is supervised; a
-    template that rewrites earlier turns (it drops their reasoning) leaves the last answer only.
-    What a template puts before the content of an answer (an empty `<think>` block) is part of the
-    prompt and not supervised.
-    """
-    whole = _render(tokenizer, turns, prompt=False)
-    answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
-    pieces: list[tuple[str, bool]] = []
-    at = 0
-    for i in answers:
-        begin = _render(tokenizer, turns[:i], prompt=True)
-        if not whole.startswith(begin) or len(begin) < at:
-            continue
-        content = turns[i]["content"]
-        start = whole.find(content, len(begin))
-        end = _end_of_turn(whole, start + len(content), tokenizer.eos_token)
-        if start < 0 or not content:
-            continue
-        pieces += [(whole[at:start], False), (whole[start:end], True)]
-        at = end
-    return pieces
-
-
-def _end_of_turn(whole: str, at: int, eos: str | None) -> int:
-    """Where the end-of-turn token that follows an answer ends; `at` if none follows."""
-    if eos and whole.startswith(eos, at):
-        return at + len(eos)
-    stripped = at + len(whole[at:]) - len(whole[at:].lstrip())
-    return stripped + len(eos) if eos and whole.startswith(eos, stripped) else at
-
-
-def _render(tokenizer: Tokenizer, turns: list[dict[str, str]], *, prompt: bool) -> str:
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt)
-
-
-def example(pieces: list[tuple[list[int], bool]], last_k: int) -> Example:
-    """Tokens of the pieces with the mask; of the supervised ones only the last K if K > 0."""
-    tokens: list[int] = []
-    mask: list[bool] = []
-    for ids, supervised in pieces:
-        tokens += ids
-        mask += [supervised] * len(ids)
-    if mask:
-        mask[0] = False  # nothing comes before the first token that could predict it
+def example(tokens: Sequence[int], supervised: Sequence[int], last_k: int) -> Example:
+    """A row of these tokens; of the supervised ones only the last K if K > 0."""
+    mask = bytearray(supervised)
+    mask[:1] = b"\0"[: len(mask)]  # nothing comes before the first token that could predict it
     surplus = sum(mask) - last_k if last_k else 0
-    for i, supervised in enumerate(mask):
+    for i in itertools.compress(range(len(mask)), bytes(mask)):
         if surplus <= 0:
             break
-        if supervised:
-            mask[i] = False
-            surplus -= 1
-    return Example(tuple(tokens), tuple(mask))
+        mask[i] = 0
+        surplus -= 1
+    return Example(array.array("i", tokens), bytes(mask))
 
 
 def tokenise(
     source: Iterable[Mapping[str, Any]],
-    tokenizer: Tokenizer,
+    encoder: chat.Encoder,
     plan: recipe.Recipe,
     *,
     at_most: int | None = None,
@@ -205,7 +125,7 @@ def tokenise(
 
     Args:
         source: Rows of a corpus.
-        tokenizer: The base model's.
+        encoder: Of the base model's tokenizer.
         plan: Says how long a row may be and what is supervised.
         at_most: Stop after so many usable rows; None uses all.
     """
@@ -215,13 +135,9 @@ def tokenise(
         if at_most is not None and len(examples) == at_most:
             break
         seen += 1
-        pieces = segments(conversation(row), tokenizer)
-        ids = (
-            tokenizer([p[0] for p in pieces], add_special_tokens=False)["input_ids"]
-            if pieces
-            else []
-        )
-        made = example([(i, p[1]) for i, p in zip(ids, pieces, strict=True)], plan.ce_last_k)
+        turns = chat.conversation(row)
+        with errors.blamed(functools.partial(_not_rendered, row)):
+            made = example(*encoder.encode(turns), plan.ce_last_k)
         if not made.targets:
             unsupervised += 1
         elif len(made.tokens) > plan.max_tokens:
@@ -236,18 +152,16 @@ def tokenise(
         tokens=sum(len(e.tokens) for e in examples),
         targets=sum(e.targets for e in examples),
         longest=max((len(e.tokens) for e in examples), default=0),
+        most_targets=max((e.targets for e in examples), default=0),
         max_token=max((max(e.tokens) for e in examples), default=-1),
     )
 
 
-def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """Refuse a tokenizer that cannot render a conversation."""
-    if not tokenizer.chat_template:
-        raise errors.InputWrong(
-            reasons.BASE_MODEL_INVALID,
-            "the base model has no chat template: import an instruct model, or add "
-            "chat_template.jinja to the model's folder and import it again",
-        )
+def _not_rendered(row: Mapping[str, Any], words: str) -> errors.InputWrong:
+    return chat.invalid(
+        f"row {row.get('id', '?')} is refused by the base model's chat template or tokenizer "
+        f"({words}): change the row's turns, or train a base whose template takes them"
+    )
 
 
 def check(name: str, facts: Facts, *, vocabulary: int, context: int | None) -> None:
@@ -260,10 +174,9 @@ def check(name: str, facts: Facts, *, vocabulary: int, context: int | None) -> N
         context: Positions the model was made for; None where its config does not say.
     """
     if not facts.rows:
-        reason = reasons.EMPTY_CORPUS if name == "train" else reasons.NO_VALIDATION_ROWS
-        raise errors.InputWrong(reason, f"the corpus has no {name} rows: look at its accounting")
+        raise _no_rows(name)
     if not facts.used:
-        raise invalid(
+        raise chat.invalid(
             f"none of {facts.rows} {name} rows can be used: {facts.too_long} have more tokens than "
             f"schedule.maxTokens, {facts.unsupervised} have no answer; raise maxTokens or fix the "
             "sources"
@@ -275,12 +188,21 @@ def check(name: str, facts: Facts, *, vocabulary: int, context: int | None) -> N
             "tokenizer belongs to another model; import the model with its own tokenizer",
         )
     if context and facts.longest > context:
-        raise invalid(
+        raise chat.invalid(
             f"a {name} row has {facts.longest} tokens and the model takes {context}: set "
             f"schedule.maxTokens to {context} or less"
         )
 
 
-def invalid(message: str) -> errors.InputWrong:
-    """The corpus cannot be trained on."""
-    return errors.InputWrong(reasons.CORPUS_INVALID, message)
+def _no_rows(name: str) -> errors.InputWrong:
+    if name == "train":
+        return errors.InputWrong(
+            reasons.EMPTY_CORPUS,
+            "the corpus has no rows to train on: look at the skipped and quarantined rows of its "
+            "accounting, and add sources to the MensCorpus or correct them",
+        )
+    return errors.InputWrong(
+        reasons.NO_VALIDATION_ROWS,
+        "the corpus has no held-out rows, and a run measures its loss on them: set "
+        'spec.split.validationFraction of the MensCorpus above 0 ("0.1" holds out a tenth)',
+    )

@@ -46,8 +46,11 @@ def collate(examples: Sequence[data.Example], device: str = "cpu") -> Batch:
     tokens = torch.zeros(len(examples), length, dtype=torch.long)
     supervised = torch.zeros(len(examples), length + 1, dtype=torch.bool)
     for i, each in enumerate(examples):
-        tokens[i, : len(each.tokens)] = torch.tensor(each.tokens)
-        supervised[i, : len(each.tokens)] = torch.tensor(each.supervised)
+        # Of the array's own memory; the copy of the mask is one that torch may write to.
+        tokens[i, : len(each.tokens)] = torch.frombuffer(each.tokens, dtype=torch.int32)
+        supervised[i, : len(each.tokens)] = torch.frombuffer(
+            bytearray(each.supervised), dtype=torch.bool
+        )
     # Position t predicts token t + 1, so the mask moves one to the left.
     targets = tokens[supervised[:, :-1]]
     valid = sum(len(each.tokens) for each in examples)

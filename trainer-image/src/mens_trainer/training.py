@@ -21,7 +21,18 @@ import torch
 import transformers
 
 from mens.api import jobs
-from mens_trainer import data, errors, loop, memory, model, preflight, recipe, report, telemetry
+from mens_trainer import (
+    chat,
+    data,
+    errors,
+    loop,
+    memory,
+    model,
+    preflight,
+    recipe,
+    report,
+    telemetry,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -184,18 +195,19 @@ def prepare(inputs: Inputs, plan: recipe.Recipe, device: str) -> Prepared:
     """Everything that can be known before a weight is read; refuses what cannot work."""
     config = model.read_config(inputs.base)
     tokenizer = model.read_tokenizer(inputs.base)
-    data.check_tokenizer(tokenizer)
+    encoder = chat.Encoder(tokenizer)
     empty = model.skeleton(config)
     want = model.wanted(empty, plan)
+    model.check_coverage(empty, want)
     text = config.get_text_config()
-    train, train_facts = data.tokenise(data.rows(inputs.corpus / data.TRAIN), tokenizer, plan)
+    train, train_facts = data.tokenise(data.rows(inputs.corpus / data.TRAIN), encoder, plan)
     limits = {
         "vocabulary": text.vocab_size,
         "context": getattr(text, "max_position_embeddings", None),
     }
     data.check("train", train_facts, **limits)
     validation, validation_facts = data.tokenise(
-        data.rows(inputs.corpus / data.VALIDATION), tokenizer, plan, at_most=plan.evaluation_rows
+        data.rows(inputs.corpus / data.VALIDATION), encoder, plan, at_most=plan.evaluation_rows
     )
     data.check("validation", validation_facts, **limits)
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
