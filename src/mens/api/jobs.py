@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
     INPUT_WRONG = 64
     """Somebody must change an input; tried again slowly, so that it recovers by itself."""
     INTERNAL_ERROR = 70
-    """A defect of ours; tried again up to `spec.retry.limit` times."""
+    """A defect of ours, or a run that diverged; tried again up to `spec.retry.limit` times."""
     OUT_OF_MEMORY = 71
     """The accelerator ran out of memory; the next attempt uses half the micro-batch."""
     STORAGE_TROUBLE = 75

@@ -22,11 +22,8 @@ def _examples(count: int = 6, last_k: int = 0) -> list[data.Example]:
     made = []
     for i in range(count):
         ids = torch.randint(3, 320, (9 + 5 * i,), generator=random).tolist()
-        head, answer = (ids[:4], ids[4:]) if i else (ids[:2], ids[2:4])
-        pieces = [(head, False), (answer, True)] + (
-            [] if i else [(ids[4:7], False), (ids[7:], True)]
-        )
-        made.append(data.example(pieces, last_k))
+        mask = [0] * 4 + [1] * (len(ids) - 4) if i else [0, 0, 1, 1, 0, 0, 0, 1, 1]
+        made.append(data.example(ids, mask, last_k))
     return made
 
 
@@ -49,8 +46,8 @@ def _full_logits_loss(causal: Any, examples: list[data.Example]) -> torch.Tensor
     """The textbook loss: all logits, everything but answers masked out, one row at a time."""
     total = torch.zeros(())
     for each in examples:
-        tokens = torch.tensor([each.tokens])
-        labels = torch.where(torch.tensor([each.supervised]), tokens, -100)
+        tokens = torch.tensor([list(each.tokens)])
+        labels = torch.where(torch.tensor([list(each.supervised)]) == 1, tokens, -100)
         logits = causal(input_ids=tokens).logits
         total = total + torch.nn.functional.cross_entropy(
             logits[0, :-1], labels[0, 1:], ignore_index=-100, reduction="sum"
@@ -96,7 +93,7 @@ def test_the_same_batch_has_bit_equal_gradients(family: str) -> None:
 def test_gradients_reach_the_prompt(family: str) -> None:
     """One supervised token at the end sends a gradient to every position before it."""
     causal = _adapted(family)
-    example = data.example([([5, 6, 7, 8, 9, 10], False), ([11], True)], 0)
+    example = data.example([5, 6, 7, 8, 9, 10, 11], [0, 0, 0, 0, 0, 0, 1], 0)
     embedded: list[torch.Tensor] = []
 
     def keep(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -158,14 +155,24 @@ def test_evaluation_does_not_depend_on_batches() -> None:
     assert found == pytest.approx([_full_logits_loss(causal, examples).item()] * 3, abs=1e-5)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run() -> None:
-    """With the setting to change, instead of an adapter full of NaN."""
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_a_number_ends_the_run_before_it_spreads(what: str) -> None:
+    """As Diverged, with the settings to change; no weight has moved."""
     causal = _adapted()
-    with torch.no_grad():
-        next(p for n, p in causal.named_parameters() if "lora_B" in n).fill_(torch.nan)
-    with pytest.raises(errors.InputWrong, match="learningRate") as caught:
+    first = next(p for n, p in causal.named_parameters() if "lora_B" in n)
+    if what == "loss":
+        with torch.no_grad():
+            first.fill_(torch.nan)
+    else:
+        first.register_hook(lambda gradient: gradient * torch.inf)
+    before = [p.detach().clone() for p in causal.parameters() if p.requires_grad]
+    with pytest.raises(
+        errors.Diverged, match=r"step 1 of 2.*learningRate \(now 0.0002\)"
+    ) as caught:
         loop.train(causal, _examples(), PLAN, lambda _: None)
-    assert caught.value.reason == reasons.SPEC_INVALID
+    assert caught.value.reason == reasons.DIVERGED
+    after = [p.detach() for p in causal.parameters() if p.requires_grad]
+    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(after, before, strict=True))
 
 
 def test_counters_are_exact() -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mens.api import reasons
 from mens_trainer import data, errors, memory, model, recipe, telemetry
 
 Observe = Callable[[telemetry.StepFacts], None]
@@ -142,7 +141,10 @@ def train(
             begin = clock()
             rate = plan.rate(counters.step, total)
             batches = [collate([examples[i] for i in rows], device) for rows in step]
-            loss, norm = _step(head, batches, optimizer, rate, plan.max_gradient_norm)
+            loss, norm = _gradient(head, batches, optimizer, plan.max_gradient_norm)
+            # Before the step: it would spread what is no number over the whole adapter.
+            _must_be_finite(loss, norm, counters.step + 1, total, plan)
+            _apply(optimizer, rate)
             seconds = clock() - begin
             valid, targets = sum(b.valid for b in batches), sum(len(b.targets) for b in batches)
             counters = counters.after(
@@ -153,7 +155,6 @@ def train(
                 padded=sum(b.tokens.numel() for b in batches),
                 targets=targets,
             )
-            _must_be_finite(loss, counters.step)
             observe(
                 telemetry.StepFacts(
                     counters=counters,
@@ -171,15 +172,13 @@ def train(
     return counters
 
 
-def _step(
+def _gradient(
     head: SelectedHead,
-    batches: Iterable[Batch],
+    batches: Sequence[Batch],
     optimizer: torch.optim.Optimizer,
-    rate: float,
     max_norm: float,
 ) -> tuple[float, float]:
-    """One optimizer step; returns the loss and the gradient's norm before clipping."""
-    batches = list(batches)
+    """Leave a step's gradient in the weights; returns the loss and the norm before clipping."""
     targets = sum(len(batch.targets) for batch in batches)
     total = 0.0
     for batch in batches:
@@ -187,17 +186,26 @@ def _step(
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(trainable, max_norm)
+    return total, float(torch.nn.utils.clip_grad_norm_(trainable, max_norm))
+
+
+def _apply(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Move the weights along their gradient."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return total, float(norm)
 
 
-def _must_be_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise errors.InputWrong(
-            reasons.SPEC_INVALID,
-            f"the loss is {loss} at step {step}: lower schedule.learningRate or add warmupSteps",
-        )
+def _must_be_finite(loss: float, norm: float, step: int, total: int, plan: recipe.Recipe) -> None:
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    raise diverged(f"at step {step} of {total} the loss is {loss} and the gradient's {norm}", plan)
+
+
+def diverged(what: str, plan: recipe.Recipe) -> errors.Diverged:
+    """Training left the numbers."""
+    return errors.Diverged(
+        f"training diverged: {what}; lower schedule.learningRate (now {plan.learning_rate:g}) or "
+        f"raise schedule.warmupSteps (now {plan.warmup_steps})"
+    )

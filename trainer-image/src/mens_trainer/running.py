@@ -37,6 +37,12 @@ BASE_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 CORPUS_FILES: Final = ("train.jsonl.zst", "validation.jsonl.zst")
 """What is fetched of a corpus."""
 
+ADAPTER: Final = "adapter"
+"""Folder of the adapter on the scratch volume."""
+
+KEPT_BYTES: Final = 2**20
+"""Most bytes of telemetry that a failed attempt leaves: about two thousand steps."""
+
 OpenStore = Callable[[Mapping[str, str]], store.ObjectStore]
 """Makes the store from the environment."""
 
@@ -83,6 +89,11 @@ def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.Artifa
 
             remembering = telemetry.Remembering(tell)
             return _train(job, objects, scratch, remembering, environ.get(IMAGE_ENV) or "local")
+    except store_errors.StoreError:  # no use in asking the store for one thing more
+        raise
+    except Exception:
+        _keep_telemetry(objects, output, scratch / ADAPTER / telemetry.FILE_NAME)
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -105,7 +116,7 @@ def _train(
     _fetch_and_import(objects, parents, scratch)
     from mens_trainer import training  # noqa: PLC0415  # imported by now, beside the transfer
 
-    adapter = scratch / "adapter"
+    adapter = scratch / ADAPTER
     inputs = training.Inputs(
         name=job.resource.name,
         base=scratch / "base",
@@ -127,6 +138,26 @@ def _train(
     return ref, (
         f"held-out loss {outcome.before:.4f} → {outcome.after:.4f} in {outcome.counters.step} steps"
     )
+
+
+def _keep_telemetry(objects: store.ObjectStore, output: refs.Uri, path: Path) -> None:
+    """Leave a failed attempt's telemetry beside its progress: how the loss went says why it failed.
+
+    The newest lines only, and only if the store takes them; the next attempt's replace it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:  # it ended before there was any
+        return
+    if len(data) > KEPT_BYTES:
+        data = data[-KEPT_BYTES:].partition(b"\n")[2]
+    uri = output / telemetry.FILE_NAME
+    try:
+        objects.put_bytes(uri, data)
+    except store_errors.StoreError as e:
+        log.warning("the telemetry of the failed attempt is not kept: %s", e)
+    else:
+        log.info("the telemetry of the failed attempt lies at %s", uri)
 
 
 def _parents(objects: store.ObjectStore, job: jobs.TrainJob) -> list[publish.Parent]:

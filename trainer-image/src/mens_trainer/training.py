@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,7 @@ def _run(inputs: Inputs, plan: recipe.Recipe, into: Path, tell: telemetry.Report
         causal = prepared.load(inputs.base, device)
     with phases.phase("EvaluatingBase"):
         before = loop.evaluate(causal, prepared.validation, plan, device)
+    _must_be_sound(before, prepared.contract.compute_dtype)
     _LOG.info("held-out loss of the base: %.4f", before)
     log.write("train_start", **_start(inputs, plan, prepared, before))
     with phases.phase("Training"):
@@ -139,6 +141,8 @@ def _run(inputs: Inputs, plan: recipe.Recipe, into: Path, tell: telemetry.Report
         seconds = time.perf_counter() - begin
     with phases.phase("Evaluating"):
         after = loop.evaluate(causal, prepared.validation, plan, device)
+    if not math.isfinite(after):
+        raise loop.diverged(f"the held-out loss is {after} after {counters.step} steps", plan)
     _LOG.info("held-out loss: %.4f before, %.4f after", before, after)
     with phases.phase("Saving"):
         causal.save_pretrained(into, safe_serialization=True)
@@ -272,6 +276,15 @@ def _observe(
 ) -> None:
     log.step(facts)
     tell(telemetry.to_progress(facts))
+
+
+def _must_be_sound(before: float, dtype: recipe.ComputeDtype) -> None:
+    """Refuse a base whose own loss is no number: no setting of the run could mend that."""
+    if not math.isfinite(before):
+        raise model.refuse(
+            f"its held-out loss is {before} before any training, so its weights hold values that "
+            f"are no numbers or too large for {dtype}"
+        )
 
 
 def _start(
