@@ -25,7 +25,10 @@ class BaseModel(kube.Model):
 
 
 class Lora(kube.Model):
-    """Shape of the adapter: ΔW = (alpha / rank) · B·A on every linear layer but the head."""
+    """Shape of the adapter: ΔW = (alpha / rank) · B·A on every linear layer but head and routers.
+
+    A base that keeps most of its parameters in other layers (a mixture of experts) is refused.
+    """
 
     rank: Annotated[int, pydantic.Field(ge=1, le=256)] = 16
     """Rank r of A and B."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from mens.api import jobs, reasons, trainrun
 from mens.artifacts import digests, layout, manifests, memory, publishing, reading, refs, store
 from mens.artifacts import errors as store_errors
 from mens.provenance import licences, notice, obligations
-from mens_trainer import errors, loop, model, preflight, recipe, running, telemetry, training
+from mens_trainer import data, errors, loop, model, preflight, recipe, running, telemetry, training
 from tests.support import manifests as shortcuts
 from tests.support import models
 from tests.unit.trainer import rows
@@ -283,6 +284,30 @@ def _too_few_embeddings(p: Platform, base: Path, corpus: Path) -> Inputs:
     return p.publish(manifests.Kind.MODEL, small), p.publish(manifests.Kind.CORPUS, corpus)
 
 
+def _not_numbers(p: Platform, base: Path, corpus: Path) -> Inputs:
+    nan = shutil.copytree(base, p.disk / "nan")
+    causal = transformers.AutoModelForCausalLM.from_pretrained(base)
+    with torch.no_grad():
+        causal.model.norm.weight[3] = torch.nan
+    causal.save_pretrained(nan)
+    return p.publish(manifests.Kind.MODEL, nan), p.publish(manifests.Kind.CORPUS, corpus)
+
+
+def _experts(p: Platform, base: Path, corpus: Path) -> Inputs:
+    folder = shutil.copytree(base, p.disk / "experts")
+    shape = models.config("qwen3").to_dict() | {"moe_intermediate_size": 64, "num_experts": 8}
+    shape.pop("model_type")
+    config = transformers.Qwen3MoeConfig(**shape)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return p.publish(manifests.Kind.MODEL, folder), p.publish(manifests.Kind.CORPUS, corpus)
+
+
+def _no_rows_file(p: Platform, base: Path, corpus: Path) -> Inputs:
+    folder = rows.corpus(p.disk / "half")
+    (folder / "train.jsonl.zst").unlink()
+    return p.publish(manifests.Kind.MODEL, base), p.publish(manifests.Kind.CORPUS, folder)
+
+
 def _remote_code(p: Platform, base: Path, corpus: Path) -> Inputs:
     evil = shutil.copytree(base, p.disk / "evil")
     config = json.loads((evil / "config.json").read_text()) | {"auto_map": {"AutoModel": "x.Y"}}
@@ -327,6 +352,9 @@ def _pickle(p: Platform, base: Path, corpus: Path) -> Inputs:
         (_wrong_rows, reasons.CORPUS_INVALID),
         (_too_few_embeddings, reasons.BASE_MODEL_INVALID),
         (_remote_code, reasons.BASE_MODEL_INVALID),
+        (_not_numbers, reasons.BASE_MODEL_INVALID),
+        (_experts, reasons.BASE_MODEL_INVALID),
+        (_no_rows_file, reasons.CORPUS_INVALID),
         (_damaged_base, reasons.DIGEST_MISMATCH),
         (_replaced_manifest, reasons.DIGEST_MISMATCH),
         (_pickle, reasons.PICKLE_REFUSED),
@@ -434,11 +462,57 @@ def test_a_plan_that_cannot_fit(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused before a weight is read, with the numbers and the change that would fit."""
-    monkeypatch.setattr(training, "available", lambda _: 2**30)
+    monkeypatch.setattr(training, "available", lambda _: 2**31)
     platform.schedule = {"effectiveBatchSize": 4096, "microBatchSize": 4096}
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reasons.DOES_NOT_FIT)
     assert "microBatchSize to " in termination.message
+
+
+def _diverges_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the gradient of that step be infinite."""
+    real, calls = torch.nn.utils.clip_grad_norm_, list[None]()
+
+    def clipped(weights: list[torch.nn.Parameter], norm: float) -> torch.Tensor:
+        calls.append(None)
+        if len(calls) == step:
+            gradient = weights[0].grad
+            assert gradient is not None
+            gradient.fill_(torch.inf)
+        return real(weights, norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
+
+
+def test_a_run_that_diverges_ends_and_leaves_its_telemetry(
+    platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its last step too: with a reason of its own, an ending that counts, and the curve."""
+    _diverges_at(2, monkeypatch)
+    code, termination = platform.run(*inputs)
+    assert (code, termination.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.DIVERGED)
+    assert "step 2 of 2" in termination.message
+    assert "learningRate (now 0.01)" in termination.message
+    assert platform.nothing_published()
+    kept = platform.objects.get_bytes(OUTPUT / telemetry.FILE_NAME).decode().splitlines()
+    events = [json.loads(text)["event"] for text in kept]
+    assert events.count("step") == 1
+    assert "train_start" in events
+
+
+def test_a_failed_attempt_leaves_a_bounded_trace(
+    platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest whole lines; a second attempt writes over them."""
+    monkeypatch.setattr(running, "KEPT_BYTES", 900)
+    platform.schedule = {"maxSteps": 6}
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            _diverges_at(6, patched)
+            platform.run(*inputs)
+        kept = platform.objects.get_bytes(OUTPUT / telemetry.FILE_NAME)
+        assert 0 < len(kept) <= 900
+        assert json.loads(kept.splitlines()[-1])["step"] == 5
 
 
 def test_a_defect_is_ours(
@@ -527,9 +601,10 @@ def test_no_torch_before_the_job_needs_it() -> None:
 
 
 def test_the_contract_covers_what_decides_the_result(
-    base: Path, corpus: Path, tmp_path: Path
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another recipe, another input or another tokenizer is another digest; the machine is not."""
+    """Another recipe, input, tokenizer or dtype is another digest; the machine's memory is not."""
+    monkeypatch.setattr(model, "fastest_dtype", lambda *_: "float32")
     plan = recipe.Recipe(rank=4, micro_batch=4, max_tokens=200)
 
     def digest(folder: Path = base, **changes: Any) -> str:
@@ -541,7 +616,9 @@ def test_the_contract_covers_what_decides_the_result(
     (other / "chat_template.jinja").write_text(models.CHAT_TEMPLATE + "{# other #}")
     found = [digest(), digest(), digest(rank=8), digest(base="e"), digest(other)]
     assert found[0] == found[1]
-    assert len(set(found[1:])) == 4
+    monkeypatch.setattr(model, "fastest_dtype", lambda *_: "bfloat16")
+    found.append(digest())
+    assert len(set(found[1:])) == 5
     assert found[0].startswith("sha256:")
 
 
@@ -563,3 +640,51 @@ def test_the_difference_is_named() -> None:
     contract.compare([part])
     with pytest.raises(errors.InputWrong, match=r"planned 2× NF4.*loaded nothing"):
         contract.compare([])
+
+
+def test_a_missing_group_of_the_same_name_is_named() -> None:
+    """Some layers of a kind may be quantized and others not: each group is compared."""
+    part = model.Part("m.*.q", "Linear", 3, 300, True, True, 24, 180)
+    plain = model.Part("m.*.q", "Linear", 1, 100, False, True, 8, 400)
+    frozen = dataclasses.replace(plain, adapted=False, trainable=0)
+    contract = preflight.Preflight(
+        {},
+        "float32",
+        None,
+        1,
+        [plain, part],
+        None,
+        None,
+        {},
+        None,
+        None,  # type: ignore[arg-type]
+    )
+    contract.compare([part, plain])
+    with pytest.raises(errors.InputWrong, match=r"plain 8 trainable.*and 3× NF4.*loaded 3× NF4"):
+        contract.compare([part])
+    with pytest.raises(errors.InputWrong, match="loaded 1× plain frozen"):
+        contract.compare([frozen, part])
+
+
+def test_the_advice_fits_the_device() -> None:
+    """`resources.memory` is the host's: it brings no memory to an accelerator."""
+    guess = preflight.Estimate(*(2**30 for _ in dataclasses.fields(preflight.Estimate)))
+    plan = recipe.Recipe(micro_batch=1)
+    for device, words in (("cpu", r"resources\.memory"), ("cuda", r"resources\.gpu\.product")):
+        with pytest.raises(errors.InputWrong, match=words) as caught:
+            preflight.check_fit(guess, 2**30, plan, device)
+        assert caught.value.reason == reasons.DOES_NOT_FIT
+
+
+def test_the_estimate_counts_the_worst_micro_batch() -> None:
+    """900 short answers do not hide that the 100 long ones come together."""
+    facts = data.Facts(
+        rows=1000, used=1000, too_long=0, unsupervised=0, tokens=280_000, targets=122_000,
+        longest=1000, most_targets=950, max_token=1,
+    )  # fmt: skip
+    guess = preflight.estimate(
+        [], models.config(), recipe.Recipe(micro_batch=4), facts, "float32", device="cuda"
+    )
+    assert guess.logits == 12 * 4 * 950 * 320
+    assert guess.rows > 5 * facts.tokens
+    assert guess.lost == 0

@@ -233,10 +233,10 @@ def prepare(inputs: Inputs, plan: recipe.Recipe, device: str) -> Prepared:
         train=train_facts,
         validation=validation_facts,
         compliance=inputs.compliance,
-        guess=preflight.estimate(parts, config, plan, train_facts, dtype),
+        guess=preflight.estimate(parts, config, plan, train_facts, dtype, device=device),
         available=available(device),
     )
-    preflight.check_fit(contract.guess, contract.available, plan)
+    preflight.check_fit(contract.guess, contract.available, plan, device)
     _LOG.info("preflight: %s", summary(contract))
     return Prepared(contract, train, validation, want)
 
