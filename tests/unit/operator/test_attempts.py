@@ -75,6 +75,27 @@ async def test_any_touch_of_the_spec_ends_the_pause(sim: Simulation) -> None:
     assert sim.job(CORPUS_KEY)["metadata"]["name"].endswith("-2")
 
 
+async def test_what_would_end_so_again_is_not_tried_again(sim: Simulation) -> None:
+    """A run that diverged ends at once, and begins anew when its spec is changed."""
+    sim.add_model()
+    sim.user(simulation.CORPUS)
+    sim.user(simulation.TRAINRUN)
+    await sim.settle()
+    await sim.build_corpus()
+    await sim.run_pod(RUN_KEY)
+    text = said("Diverged", "The loss of step 7 is not a number. Lower schedule.learningRate.")
+    await sim.end(RUN_KEY, 70, text)
+    assert sim.said(RUN_KEY, "Succeeded") == ("False", "Diverged")
+    assert "learningRate" in sim.condition(RUN_KEY, "Succeeded")[2]
+    before = sim.job(RUN_KEY)["metadata"]["name"]
+    await sim.advance(3600)
+    assert sim.job(RUN_KEY)["metadata"]["name"] == before
+    assert sim.said(RUN_KEY, "Succeeded") == ("False", "Diverged")
+    sim.user(simulation.TRAINRUN, schedule={"learningRate": "1e-5"})
+    await sim.settle()
+    assert sim.job(RUN_KEY)["metadata"]["name"] != before
+
+
 async def test_a_new_corpus_is_tried_at_once(sim: Simulation) -> None:
     """A run that waits for its next attempt starts with the new data as soon as they are there."""
     sim.add_model()

@@ -80,19 +80,20 @@ class Encoder:
         if not tokenizer.chat_template:
             raise _no_chat(
                 "the base model has no chat template: import an instruct model, or add "
-                "chat_template.jinja to the model's folder and import it again"
+                "chat_template.jinja to the model's folder and import it to a folder of its own"
             )
         if not tokenizer.is_fast:
             raise _no_chat(
                 "the base model's tokenizer does not say which characters a token stands for: add "
-                "its tokenizer.json to the model's folder and import it again"
+                "its tokenizer.json to the model's folder and import it to a folder of its own"
             )
         added = tokenizer.added_tokens_decoder.items()
         self._special = frozenset(tokenizer.all_special_ids) | {i for i, t in added if t.special}
         with errors.blamed(
             lambda words: _no_chat(
                 f"the base model's chat template or tokenizer does not work ({words}): correct "
-                "chat_template.jinja and tokenizer.json in its folder and import it again"
+                "chat_template.jinja and tokenizer.json in its folder and import it to a folder "
+                "of its own"
             )
         ):
             ids, mask = self.encode([dict(turn) for turn in _PROBE])
@@ -100,7 +101,8 @@ class Encoder:
             raise _no_chat(
                 "the base model's chat template puts no special token after an answer, so that no "
                 "adapter could learn where to stop: let chat_template.jinja in the model's folder "
-                "end each assistant turn with its end-of-turn token and import it again"
+                "end each assistant turn with its end-of-turn token and import it to a folder of "
+                "its own"
             )
 
     def encode(self, turns: list[dict[str, str]]) -> tuple[list[int], bytearray]:

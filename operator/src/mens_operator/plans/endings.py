@@ -26,6 +26,8 @@ class Class(enum.Enum):
     """Nobody's fault: try again, does not count."""
     DEADLINE = "deadline"
     """It took too long: the end."""
+    POINTLESS = "pointless"
+    """The same spec would end so again: the end, until it is changed."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ _FALLBACK: Final = {
     Class.PREEMPTED: reasons.PREEMPTED,
 }
 """Reason where the program could not say one."""
+
+_POINTLESS: Final = frozenset({reasons.DIVERGED})
+"""Reasons that depend on spec, seed and inputs alone: another attempt would end the same."""
 
 _CONDITION: Final = {
     reasons.LICENSE_UNKNOWN: conditions.LICENSE_CLEARED,
@@ -113,6 +118,7 @@ def of_container(ended: observing.Ended) -> Verdict:
     kind = kind or Class.DEFECT
     said = ended.termination
     if said is not None:
+        kind = Class.POINTLESS if said.reason in _POINTLESS else kind
         return Verdict(kind, _word(said.reason, kind), observing.sentence(said.message))
     words = observing.plain(ended.message)
     text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")

@@ -333,6 +333,8 @@ class Course(telling.Telling[terms.StatusT]):
     def _final(self, job: observing.Job, verdict: endings.Verdict) -> tuple[str, str] | None:
         """Return reason and message if no attempt follows; else count this one."""
         limit, counted = self.terms.retry_limit, self._attempts()
+        if verdict.kind is endings.Class.POINTLESS:
+            return verdict.reason, verdict.message
         if verdict.kind is endings.Class.DEADLINE:
             # The Job had the deadline of its time; if that was raised since, the run goes on.
             same = job.deadline == self.terms.deadline_seconds
