@@ -51,7 +51,8 @@ class Reconciler:
         self._policy = policy
         self._now = now
         self._by_uid: dict[str, kinds.Key] = {}
-        self._uid_of: dict[kinds.Key, str] = {}
+        self._editions: dict[kinds.Key, tuple[str, int]] = {}
+        """UID and generation of each resource: what tells a user's edit from our own status."""
         self._referrers: dict[kinds.Key, set[kinds.Key]] = defaultdict(set)
         self._references: dict[kinds.Key, frozenset[kinds.Key]] = {}
         self._pruned: dict[str, Mapping[str, Any]] = {}
@@ -63,10 +64,12 @@ class Reconciler:
     def _changed(self, key: kinds.Key, obj: kinds.Object) -> None:
         """Wake whom a change concerns: the resource, its owner, or whoever refers to it."""
         if key.kind in kinds.RESOURCES:
-            self._by_uid[obj["metadata"]["uid"]] = key
-            self._uid_of[key] = obj["metadata"]["uid"]
+            uid, generation = obj["metadata"]["uid"], obj["metadata"].get("generation", 0)
+            edited = self._editions.get(key) != (uid, generation)
+            self._editions[key] = (uid, generation)
+            self._by_uid[uid] = key
             self._refer(key, obj)
-            self._queue.wake(key)
+            self._queue.wake(key, anew=edited)
             for referrer in self._referrers.get(key, ()):
                 self._queue.wake(referrer)
             return
@@ -88,7 +91,7 @@ class Reconciler:
     def _forget(self, key: kinds.Key) -> None:
         for target in self._references.pop(key, frozenset()):
             self._referrers[target].discard(key)
-        uid = self._uid_of.pop(key, "")
+        uid, _ = self._editions.pop(key, ("", 0))
         self._by_uid.pop(uid, None)
         self._pruned.pop(uid, None)
         self._queue.forget(key)

@@ -172,6 +172,28 @@ async def test_a_stale_status_is_read_again_and_written_once(sim: Simulation) ->
     assert sim.said(CORPUS_KEY, "Running") == ("True", "Running")
 
 
+async def test_a_refusal_whose_text_varies_backs_off(sim: Simulation) -> None:
+    """Saying it wakes nobody earlier; an edit of the spec is looked at at once."""
+    refusals = [0]
+
+    def webhook(verb: str, key: kinds.Key) -> None:
+        if verb == "apply" and key.kind == kinds.JOB and refusals[0] < 9:
+            refusals[0] += 1
+            raise errors.Refused(f"403: the webhook denied request {refusals[0]}")
+
+    sim.cluster.before_write = webhook
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    assert refusals == [2], "at once and after half a second, which counts as now"
+    assert "request 2" in sim.condition(CORPUS_KEY, "Succeeded")[2]
+    await sim.advance(60)
+    assert refusals[0] < 9, "the pauses double"
+    refusals[0] = 9
+    sim.user(simulation.CORPUS, split={"seed": 99})
+    await sim.settle()
+    assert len(sim.jobs(CORPUS_KEY)) == 1
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_a_random_walk_ends_in_agreement(sim: Simulation, seed: int) -> None:
     """Mutations, failures, restarts, losses in any order; then calm: all agrees with spec."""

@@ -14,6 +14,7 @@ class Unavailable(ClusterError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        """Seconds that the API server asks to wait; None if it does not say."""
 
 
 class Conflict(ClusterError):

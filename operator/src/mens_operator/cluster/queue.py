@@ -1,7 +1,9 @@
 """One queue of keys: each key is worked on once at a time, at its earliest deadline.
 
 Waking a key that waits moves it forward; waking one that is being worked on runs it once more
-afterwards. Failures wait longer each time. That is all a level-triggered operator needs.
+afterwards. Failures wait longer each time, whoever wakes the key meanwhile: a failed reconcile
+may have written something, and the news of that must not start it again at once. Only what begins
+`anew`, as an edit does, ends a back-off. That is all a level-triggered operator needs.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from mens_operator.cluster import kinds
+from mens_operator.cluster import errors, kinds
 
 Work: TypeAlias = Callable[[kinds.Key], Awaitable[float | None]]
 """Reconciles a key and returns the seconds until it wants to be called again, None for never."""
@@ -30,7 +32,10 @@ class WorkQueue:
         self._heap: list[tuple[float, int, kinds.Key]] = []
         self._order = itertools.count()
         self._active: set[kinds.Key] = set()
-        self._failures: dict[kinds.Key, int] = {}
+        self._edited: set[kinds.Key] = set()
+        """Keys that were woken anew while they were worked on."""
+        self._failures: dict[kinds.Key, tuple[float, float]] = {}
+        """When the back-off of a failed key ends, and the pause that it is."""
         self._news = asyncio.Event()
         self._stopped = False
 
@@ -46,9 +51,13 @@ class WorkQueue:
         """Return when the next key is due, on the queue's clock."""
         return min(self._due.values(), default=None)
 
-    def wake(self, key: kinds.Key, after: float = 0.0) -> None:
-        """Ask for work on a key; an earlier wish stays."""
-        due = self._clock() + after
+    def wake(self, key: kinds.Key, after: float = 0.0, *, anew: bool = False) -> None:
+        """Ask for work on a key; an earlier wish stays, and a back-off too unless it is `anew`."""
+        if anew:
+            self._failures.pop(key, None)
+            self._edited |= {key} & self._active
+        floor, _ = self._failures.get(key, (float("-inf"), 0.0))
+        due = max(self._clock() + after, floor)
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
@@ -91,17 +100,28 @@ class WorkQueue:
         self._active.add(key)
         try:
             again = await work(key)
-        except Exception:  # `work` logs; whatever it was, the key is tried again
-            count = self._failures.get(key, 0)
-            self._failures[key] = count + 1
-            again = min(_BACKOFF[0] * 2.0**count, _BACKOFF[1])
+        except Exception as error:  # `work` logs; whatever it was, the key is tried again
+            again = self._failed(key, error)
         else:
             self._failures.pop(key, None)
         finally:
             self._active.discard(key)
+            self._edited.discard(key)
             self._news.set()
         if again is not None:
             self.wake(key, again)
+
+    def _failed(self, key: kinds.Key, error: Exception) -> float | None:
+        """Begin a back-off; return its seconds, None if the key was meanwhile woken anew."""
+        if key in self._edited:
+            return None
+        first, longest = _BACKOFF
+        _, last = self._failures.get(key, (0.0, 0.0))
+        asked = error.retry_after if isinstance(error, errors.Unavailable) else None
+        pause = min(max(last * 2, first, asked or 0.0), longest)
+        self._failures[key] = (self._clock() + pause, pause)
+        self._due.pop(key, None)  # Wishes of news that the failed work itself made wait, too.
+        return pause
 
     def _pop(self, now: float) -> kinds.Key | None:
         """Take the first key that is due and not being worked on."""

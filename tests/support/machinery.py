@@ -1,0 +1,28 @@
+"""Small pieces for tests of the operator's machinery: a clock that is told, two keys, a corpus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mens_operator.cluster import kinds
+
+A = kinds.Key(kinds.CORPUS, "default", "a")
+B = kinds.Key(kinds.CORPUS, "default", "b")
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def corpus(name: str, version: int, uid: str = "u", **spec: Any) -> dict[str, Any]:
+    meta = {"namespace": "default", "name": name, "uid": uid, "resourceVersion": str(version)}
+    return {
+        "apiVersion": kinds.CORPUS.api_version,
+        "kind": "MensCorpus",
+        "metadata": meta,
+        "spec": spec,
+    }
