@@ -23,6 +23,7 @@ __all__ = [
     "job",
     "test_a_follower_lists_again_after_410",
     "test_a_lease_is_taken_kept_and_released",
+    "test_a_relabeled_child_is_followed_again",
     "test_a_stale_status_is_a_conflict",
     "test_a_status_of_nothing_is_not_found",
     "test_apply_and_status_do_not_touch_each_other",
@@ -35,6 +36,7 @@ __all__ = [
     "test_replace_minds_the_version",
     "test_template_of_a_job_is_immutable",
     "test_the_status_apply_accepts_a_wrong_uid_but_not_a_wrong_version",
+    "test_watch_says_deleted_of_what_no_longer_fits",
     "test_watch_yields_each_change_in_order",
     "test_what_others_take_of_an_endpoint_is_told",
 ]
@@ -258,7 +260,7 @@ async def test_pages_hold_everything_once(world: World) -> None:
         page = await world.cluster.list_page(
             kinds.JOB,
             world.namespace,
-            selector=cache.MANAGED_SELECTOR,
+            selector=cache.CHILD_SELECTOR,
             limit=2,
             more=more,
         )
@@ -284,7 +286,7 @@ async def test_watch_yields_each_change_in_order(world: World) -> None:
         kinds.JOB,
         world.namespace,
         resource_version=page.resource_version,
-        selector=cache.MANAGED_SELECTOR,
+        selector=cache.CHILD_SELECTOR,
         seconds=20,
     )
     async for change in changes:
@@ -304,7 +306,7 @@ async def test_a_follower_lists_again_after_410(world: World) -> None:
     known = cache.Cache(lambda _key, _obj: None)
     await world.cluster.apply(job(world, "stays"))
     gone = await world.cluster.apply(job(world, "vanishes"))
-    scope = watch.Scope(kinds.JOB, world.namespace, cache.MANAGED_SELECTOR)
+    scope = watch.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
     await watch.list_all(world.cluster, scope, known)
     assert len(known.of_kind(kinds.JOB)) == 2
     await world.cluster.delete(world.key("vanishes"), uid=gone["metadata"]["uid"])
@@ -315,6 +317,52 @@ async def test_a_follower_lists_again_after_410(world: World) -> None:
         await _until(_named(known), lambda found: found == ["stays"])
         await world.cluster.apply(job(world, "comes"))
         await _until(_named(known), lambda found: found == ["comes", "stays"])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_watch_says_deleted_of_what_no_longer_fits(world: World) -> None:
+    """DELETED with the version of the change, not a deletion; fitting again it is ADDED."""
+    made = await world.cluster.apply(job(world, "moved"))
+    changes = world.cluster.watch(
+        kinds.JOB,
+        world.namespace,
+        resource_version=made["metadata"]["resourceVersion"],
+        selector=cache.CHILD_SELECTOR,
+        seconds=20,
+    )
+    away = await world.cluster.replace(_labeled(made, {"app.kubernetes.io/managed-by": "Helm"}))
+    back = await world.cluster.apply(job(world, "moved"))
+    told = []
+    async for change in changes:
+        if change.type != "BOOKMARK":
+            told.append((change.type, kinds.version_of(change.object)))
+        if len(told) == 2:
+            break
+    assert told == [("DELETED", kinds.version_of(away)), ("ADDED", kinds.version_of(back))]
+
+
+async def test_a_relabeled_child_is_followed_again(world: World) -> None:
+    """Losing our label is no death: the next apply, and all news after it, are taken."""
+    known = cache.Cache(lambda _key, _obj: None)
+    scope = watch.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
+    follower = watch.Follower(world.cluster, scope, known, clock=asyncio.get_running_loop().time)
+    task = asyncio.create_task(follower.run())
+    try:
+        made = await world.cluster.apply(job(world, "moved"))
+        await _until(_named(known), lambda found: found == ["moved"])
+        managed = {**made["metadata"]["labels"], "app.kubernetes.io/managed-by": "Helm"}
+        made = await world.cluster.replace(_labeled(made, managed))
+        await world.cluster.replace(_labeled(made, {}))
+        await _until(_named(known), lambda found: found == [])
+        known.put(await world.cluster.apply(job(world, "moved")))
+        await world.status(world.key("moved"), {"conditions": [_condition("Suspended")]})
+
+        async def told() -> list[str]:
+            return [obj["status"] for obj in known.of_kind(kinds.JOB) if obj.get("status")]
+
+        await _until(told, bool)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -362,6 +410,10 @@ async def _until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: f
 def _status(obj: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
     meta = {name: obj["metadata"][name] for name in ("namespace", "name", "resourceVersion")}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "status": dict(status)}
+
+
+def _labeled(obj: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    return {**obj, "metadata": {**obj["metadata"], "labels": dict(labels)}}
 
 
 def _condition(type_: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Simulation:
     async def hear(self) -> None:
         """List everything into the cache, as after a start."""
         for kind in (*kinds.RESOURCES, *kinds.CHILDREN):
-            selector = cache.MANAGED_SELECTOR if kind in kinds.CHILDREN else ""
+            selector = cache.CHILD_SELECTOR if kind in kinds.CHILDREN else ""
             scope = watch.Scope(kind, None, selector)
             await watch.list_all(self.cluster, scope, self.reconciler.cache)
 

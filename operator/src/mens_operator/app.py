@@ -65,7 +65,7 @@ class Operator:
         self.followers = [
             watch.Follower(
                 cluster,
-                watch.Scope(kind, namespace, cache.MANAGED_SELECTOR),
+                watch.Scope(kind, namespace, cache.CHILD_SELECTOR),
                 self.reconciler.cache,
                 clock=time.monotonic,
             )

@@ -45,6 +45,27 @@ def test_what_was_deleted_does_not_come_back() -> None:
     assert known.get(A) is not None
 
 
+def test_what_only_left_the_selector_comes_back_with_newer_news() -> None:
+    """A watch says DELETED of a relabeled object too: late news are refused, newer ones are not."""
+    known = cache.Cache(lambda _key, _obj: None)
+    known.put(corpus("a", 5))
+    known.drop(A, uid="u", version=8)
+    assert not known.put(corpus("a", 7)), "an answer that was on its way"
+    assert known.put(corpus("a", 9))
+    known.drop(A, uid="u", version=8)
+    assert known.get(A) is not None, "older news than what we know"
+
+
+def test_what_a_list_lacks_comes_back_with_newer_news() -> None:
+    """A list with a selector lacks what was relabeled; what comes after the list is true again."""
+    known = cache.Cache(lambda _key, _obj: None)
+    known.put(corpus("a", 5))
+    known.replace(kinds.CORPUS, None, [], "8")
+    assert not known.put(corpus("a", 8))
+    known.replace(kinds.CORPUS, None, [corpus("a", 9)], "10")
+    assert known.get(A) is not None
+
+
 def test_a_complete_list_removes_ghosts_but_not_what_is_newer_than_it() -> None:
     """kopf never tells what vanished in a gap; our list does."""
     known = cache.Cache(lambda _key, _obj: None)

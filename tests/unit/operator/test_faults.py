@@ -172,6 +172,20 @@ async def test_a_stale_status_is_read_again_and_written_once(sim: Simulation) ->
     assert sim.said(CORPUS_KEY, "Running") == ("True", "Running")
 
 
+async def test_a_job_without_our_label_is_not_lost(sim: Simulation) -> None:
+    """Somebody takes the labels off a running Job: they come back, and its end is heard."""
+    sim.user(simulation.CORPUS)
+    await sim.settle()
+    await sim.run_pod(CORPUS_KEY)
+    job = sim.job(CORPUS_KEY)
+    sim.cluster.put({**job, "metadata": {**job["metadata"], "labels": {}}})
+    await sim.settle()
+    assert sim.job(CORPUS_KEY)["metadata"]["labels"] == job["metadata"]["labels"]
+    await sim.build_corpus()
+    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert len(sim.jobs(CORPUS_KEY)) == 1
+
+
 async def test_a_refusal_whose_text_varies_backs_off(sim: Simulation) -> None:
     """Saying it wakes nobody earlier; an edit of the spec is looked at at once."""
     refusals = [0]

@@ -1,7 +1,7 @@
 """What we last heard of the cluster, trimmed to what plans read.
 
-An event is a hint: older news never overwrite newer ones, what was deleted stays deleted, and a
-complete list removes what vanished while nobody told us (kopf never does: "ghosts").
+An event is a hint: older news never overwrite newer ones, late news of what was deleted are refused,
+and a complete list removes what vanished while nobody told us (kopf never does: "ghosts").
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from mens_operator.cluster import kinds, port
 
 UID_LABEL: Final = "mens.vox-lang.org/uid"
 """Label of every child, also of pods: UID of the resource that it came from."""
-MANAGED_SELECTOR: Final = "app.kubernetes.io/managed-by=mens-operator"
-"""What our own watches follow; server side, so that strangers' pods cost nothing."""
+CHILD_SELECTOR: Final = UID_LABEL
+"""What our own watches follow; server side, so that strangers' pods cost nothing. A label of our
+own: Helm, Kustomize and Argo CD write `app.kubernetes.io/managed-by`."""
 PAUSE_ANNOTATION: Final = "mens.vox-lang.org/reconcile"
 HASH_ANNOTATION: Final = "mens.vox-lang.org/applied-hash"
 
@@ -47,7 +48,8 @@ class Cache:
         self._on_change = on_change
         self._objects: dict[kinds.Key, kinds.Object] = {}
         self._children: dict[str, set[kinds.Key]] = defaultdict(set)
-        self._graves: OrderedDict[str, None] = OrderedDict()
+        self._graves: OrderedDict[str, float] = OrderedDict()
+        """By UID: up to which resourceVersion news are refused."""
         self._lists: set[tuple[kinds.Kind, str | None]] = set()
 
     def get(self, key: kinds.Key) -> kinds.Object | None:
@@ -72,9 +74,10 @@ class Cache:
 
     def put(self, obj: kinds.Object) -> bool:
         """Take a newer state of an object; False for old news and for what was deleted."""
-        key = kinds.key_of(obj)
-        if obj["metadata"].get("uid") in self._graves:
+        key, uid = kinds.key_of(obj), obj["metadata"].get("uid")
+        if kinds.version_of(obj) <= self._graves.get(uid, -1):
             return False
+        self._graves.pop(uid, None)
         old = self._objects.get(key)
         if old is not None and kinds.version_of(old) >= kinds.version_of(obj):
             return False
@@ -88,14 +91,22 @@ class Cache:
             self._on_change(key, trimmed)
         return True
 
-    def drop(self, key: kinds.Key, *, uid: str | None = None) -> None:
-        """Forget an object, unless it is meanwhile another one than `uid`."""
+    def drop(
+        self, key: kinds.Key, *, uid: str | None = None, version: int | None = None
+    ) -> None:
+        """Forget an object, unless it is meanwhile another one than `uid`.
+
+        With the version at which it left what we follow, newer news bring it back: a watch with a
+        selector says DELETED also of an object that only lost a label. Without: gone for good.
+        """
         old = self._objects.get(key)
-        if uid:
-            self._bury(uid)
-        if old is None or (uid is not None and old["metadata"]["uid"] != uid):
+        gone = uid or (old["metadata"]["uid"] if old else "")
+        until = float("inf") if version is None else version
+        if old is not None and old["metadata"]["uid"] == gone and kinds.version_of(old) > until:
             return
-        self._bury(old["metadata"]["uid"])
+        self._bury(gone, until)
+        if old is None or old["metadata"]["uid"] != gone:
+            return
         del self._objects[key]
         self._unlink(key, old)
         self._on_change(key, old)
@@ -115,12 +126,11 @@ class Cache:
         for key, obj in list(self._objects.items()):
             if key.kind != kind or namespace not in (None, key.namespace) or key in named:
                 continue
-            if kinds.version_of(obj) <= int(version):
-                self.drop(key)
+            self.drop(key, uid=obj["metadata"]["uid"], version=int(version))
         self._lists.add((kind, namespace))
 
-    def _bury(self, uid: str) -> None:
-        self._graves[uid] = None
+    def _bury(self, uid: str, until: float) -> None:
+        self._graves[uid] = max(until, self._graves.get(uid, -1))
         while len(self._graves) > _GRAVES:
             self._graves.popitem(last=False)
 

@@ -58,7 +58,8 @@ class MemoryCluster:
         self._objects: dict[kinds.Key, _Stored] = {}
         self._version = 100
         self._uids = 0
-        self._history: list[tuple[int, port.Change]] = []
+        self._history: list[tuple[int, port.Change, kinds.Object | None]] = []
+        """Version, change and the object before it."""
         self._oldest = 0
         self._news = asyncio.Event()
 
@@ -106,14 +107,15 @@ class MemoryCluster:
         end = loop.time() + seconds
         while True:
             news = self._news
-            for version, change in [entry for entry in self._history if entry[0] > seen]:
+            for version, change, before in [item for item in self._history if item[0] > seen]:
                 seen = version
-                if change.type == "BOOKMARK" or (
-                    kinds.of(change.object) == kind
-                    and _in(kinds.key_of(change.object), namespace)
-                    and _selects(selector, change.object)
-                ):
+                if change.type == "BOOKMARK":
                     yield copy.deepcopy(change)
+                elif kinds.of(change.object) == kind and _in(
+                    kinds.key_of(change.object), namespace
+                ):
+                    for told in _told(selector, change, before):
+                        yield copy.deepcopy(told)
             left = end - loop.time()
             if left <= 0:
                 return
@@ -309,7 +311,7 @@ class MemoryCluster:
         self._version += 1
         meta["resourceVersion"] = str(self._version)
         stored.object = wanted
-        self._tell("MODIFIED", wanted)
+        self._tell("MODIFIED", wanted, old)
         return wanted, True
 
     def _track(self, stored: _Stored, wanted: dict[str, Any], *, applied: bool) -> None:
@@ -332,8 +334,8 @@ class MemoryCluster:
         entry = {"manager": port.FIELD_MANAGER, "operation": "Apply", "time": time}
         return [{**entry, "fieldsV1": names}]
 
-    def _tell(self, type_: str, obj: dict[str, Any]) -> None:
-        self._history.append((self._version, port.Change(type_, copy.deepcopy(obj))))
+    def _tell(self, type_: str, obj: dict[str, Any], before: kinds.Object | None = None) -> None:
+        self._history.append((self._version, port.Change(type_, copy.deepcopy(obj)), before))
         self._wake()
 
     def _wake(self) -> None:
@@ -346,9 +348,26 @@ def _in(key: kinds.Key, namespace: str | None) -> bool:
 
 
 def _selects(selector: str, obj: kinds.Object) -> bool:
+    """Whether the labels fit `name` (it is there) and `name=value` terms."""
     labels = obj["metadata"].get("labels") or {}
-    terms = [term.split("=", 1) for term in selector.split(",") if term]
-    return all(labels.get(term[0]) == term[1] for term in terms)
+    terms = [term.partition("=") for term in selector.split(",") if term]
+    return all(
+        name in labels and (not equals or labels[name] == value) for name, equals, value in terms
+    )
+
+
+def _told(
+    selector: str, change: port.Change, before: kinds.Object | None
+) -> tuple[port.Change, ...]:
+    """Return what a watch says: what comes to fit was ADDED, what no longer fits is DELETED."""
+    fits = _selects(selector, change.object)
+    if before is None or _selects(selector, before) == fits:
+        return (change,) if fits else ()
+    if fits:
+        return (port.Change("ADDED", change.object),)
+    version = change.object["metadata"]["resourceVersion"]
+    last = {**before, "metadata": {**before["metadata"], "resourceVersion": version}}
+    return (port.Change("DELETED", last),)
 
 
 def _owned_by(obj: kinds.Object, uid: str) -> bool:

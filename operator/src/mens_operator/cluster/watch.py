@@ -115,7 +115,9 @@ class Follower:
         if change.type == "BOOKMARK":
             return
         if change.type == "DELETED":
-            key = kinds.key_of(change.object)
-            self._cache.drop(key, uid=change.object["metadata"]["uid"])
+            gone = change.object
+            self._cache.drop(
+                kinds.key_of(gone), uid=gone["metadata"]["uid"], version=kinds.version_of(gone)
+            )
             return
         self._cache.put(change.object)
