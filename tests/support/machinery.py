@@ -8,6 +8,7 @@ from mens_operator.cluster import kinds
 
 A = kinds.Key(kinds.CORPUS, "default", "a")
 B = kinds.Key(kinds.CORPUS, "default", "b")
+LEASE = kinds.Key(kinds.LEASE, "default", "mens-operator")
 
 
 class Time:

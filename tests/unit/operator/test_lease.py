@@ -7,10 +7,7 @@ import asyncio
 import pytest
 
 from mens_operator.cluster import errors, kinds, lease, memory
-from tests.support.machinery import Time, corpus
-
-
-LEASE = kinds.Key(kinds.LEASE, "default", "mens-operator")
+from tests.support.machinery import LEASE, Time, corpus
 
 
 async def test_a_stopped_leader_finds_its_fence_down() -> None:

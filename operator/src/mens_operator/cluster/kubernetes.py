@@ -24,8 +24,9 @@ _READ_TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=3)
 """A page of 500 large objects from a busy server takes seconds."""
 _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=3, sock_read=90)
 """Bookmarks come about once a minute; a connection silent for longer is dead."""
-_POOL: Final = 32
-"""Above the queue's width plus one connection for each watch."""
+_POOL: Final = 0
+"""No limit: callers bound themselves (four watches for each namespace, the queue's width, the lease).
+With a limit they wait for each other, and the lease must wait for nobody."""
 
 
 async def connect(kubeconfig: str | None = None) -> KubernetesCluster:
