@@ -108,3 +108,99 @@ async def test_a_lost_answer_of_a_renewal_does_not_lose_the_lease() -> None:
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+class Hanging(memory.MemoryCluster):
+    """Leaves the next renewals without an answer; `done` says whether they happen all the same."""
+
+    def __init__(self, *done: bool) -> None:
+        super().__init__()
+        self.hangs = list(done)
+
+    async def replace(self, obj: kinds.Object) -> kinds.Object:
+        if not self.hangs:
+            return await super().replace(obj)
+        if self.hangs.pop(0):
+            await super().replace(obj)
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # never
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_renewal_that_hangs_does_not_cost_the_lease(done: bool) -> None:
+    """It is given up in time for another one before the fence falls."""
+    fake = Hanging(done)
+    timing = lease.Timing(lease=3.0, fence=1.8, renew=0.6, attempt=0.6, retry=0.06)  # x 0.3
+    elector = lease.Elector(fake, LEASE, "one", timing=timing)
+    task = asyncio.create_task(elector.run())
+    await asyncio.wait_for(elector.led.wait(), 1)
+    await asyncio.sleep(2.5)
+    assert not fake.hangs
+    assert elector.leads
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_hanging_api_server_ends_leadership_when_the_fence_falls() -> None:
+    """No renewal outlives the fence: the process ends, and a standby has its turn."""
+    fake = Hanging(*[False] * 100)
+    timing = lease.Timing(lease=1.0, fence=0.5, renew=0.1, attempt=2.0, retry=0.05)
+    elector = lease.Elector(fake, LEASE, "one", timing=timing)
+    begun = asyncio.get_running_loop().time()
+    await asyncio.wait_for(elector.run(), 2)
+    assert asyncio.get_running_loop().time() - begun < 0.8
+
+
+async def test_a_refused_lease_is_said_once_and_tried_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without rights nobody leads; with them it goes on at once."""
+    fake = memory.MemoryCluster()
+
+    def forbid(_verb: str, _key: kinds.Key) -> None:
+        raise errors.Refused("403: leases is forbidden")
+
+    fake.before_write = forbid
+    elector = lease.Elector(fake, LEASE, "one", timing=lease.Timing(poll=0.01))
+    task = asyncio.create_task(elector.run())
+    await asyncio.sleep(0.1)
+    assert elector.refused == "403: leases is forbidden"
+    assert elector.reachable > 0
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "default/mens-operator" in warnings[0].message
+    fake.before_write = lambda _verb, _key: None
+    await asyncio.wait_for(elector.led.wait(), 1)
+    assert elector.refused is None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_reachable_counts_from_the_end_of_an_outage() -> None:
+    """What asks for silence must not count the time when nobody could have said anything."""
+    time, away = Time(), [True]
+
+    class Server(memory.MemoryCluster):
+        async def get(self, key: kinds.Key) -> kinds.Object | None:
+            if away:
+                raise errors.Unavailable("no route")
+            return {"spec": {"holderIdentity": "another", "renewTime": time.now}}
+
+    elector = lease.Elector(Server(), LEASE, "one", timing=lease.Timing(poll=0.01), clock=time)
+    task = asyncio.create_task(elector.run())
+
+    async def after(seconds: float) -> float:
+        for _ in range(int(seconds)):  # a look each second
+            time.now += 1
+            await asyncio.sleep(0.015)
+        return elector.reachable
+
+    assert await after(2) == 0
+    away.clear()
+    assert 18 <= await after(20) <= 20
+    away.append(True)
+    assert await after(20) == 0
+    away.clear()
+    assert 3 <= await after(5) <= 5
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
