@@ -6,27 +6,22 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from mens.artifacts import store
-from mens_operator import eventing, health, reconciling, storage
+from mens_operator import eventing, health, hearing, reconciling, storage
 from mens_operator import settings as configuration
-from mens_operator.cluster import cache, errors, kinds, kubernetes, lease, queue, watch
+from mens_operator.cluster import kinds, kubernetes, lease, queue
 from mens_operator.handlers import supervising
 
 _LOG = logging.getLogger(__name__)
-_RELIST: Final = 600.0
-"""Seconds between our own lists of the three kinds; kopf never tells what vanished in a gap."""
-_DEAF: Final = 60.0
-"""Seconds that kopf may be behind our list before it counts as deaf."""
-_SILENCE: Final = 300.0
-"""Seconds without even a bookmark after which a watch counts as dead."""
 _PATIENCE: Final = 4.0
 """Seconds for reconciles in flight to end: a write takes 3 s at most."""
 _WIDTH: Final = 10
 """Reconciles in flight."""
+_UNREAD: Final = 10.0
+"""Seconds after which a key is looked at again whose namespace cannot be read."""
 
 
 def _now() -> datetime:
@@ -42,11 +37,6 @@ class Operator:
         cluster: kubernetes.KubernetesCluster,
         source: store.ObjectStore,
     ) -> None:
-        self._settings = settings
-        self._cluster = cluster
-        self._gap = asyncio.Event()
-        self._delivered: dict[str, int] = {}
-        self._scopes = settings.namespaces or (None,)
         key = kinds.Key(kinds.LEASE, settings.operator_namespace, settings.lease_name)
         self.elector = lease.Elector(cluster, key, settings.identity)
         fenced = lease.Fenced(cluster, self.elector.fence)
@@ -62,21 +52,14 @@ class Operator:
             policy=settings.policy,
             now=_now,
         )
-        self.followers = [
-            watch.Follower(
-                cluster,
-                watch.Scope(kind, namespace, cache.CHILD_SELECTOR),
-                self.reconciler.cache,
-                clock=time.monotonic,
-            )
-            for kind in kinds.CHILDREN
-            for namespace in self._scopes
-        ]
+        self.hearing = hearing.Hearing(
+            cluster, self.reconciler.cache, settings.namespaces, clock=time.monotonic
+        )
         loop = asyncio.get_running_loop()
         self.supervisor = supervising.Supervisor(
             ask=cluster.raw,
-            hear=lambda type_, obj: _call(loop, self._hear, type_, obj),
-            on_gap=self._gap.set,
+            hear=lambda type_, obj: _call(loop, self.hearing.hear, type_, obj),
+            on_gap=self.hearing.missed,
             namespaces=settings.namespaces,
             identity=settings.identity,
             clock=time.monotonic,
@@ -98,11 +81,11 @@ class Operator:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         others = [
             asyncio.create_task(follower.run(), name=f"watch {follower.scope.kind.plural}")
-            for follower in self.followers
+            for follower in self.hearing.followers
         ]
         others += [
             asyncio.create_task(self.supervisor.run(), name="kopf"),
-            asyncio.create_task(self._relist(), name="list"),
+            asyncio.create_task(self.hearing.relist(self.supervisor), name="list"),
         ]
         tasks = {leading, working, stopping, *others}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -126,86 +109,22 @@ class Operator:
     async def _work(self) -> None:
         """Work as soon as this process leads and has seen everything once."""
         await self.elector.led.wait()
-        while not self.reconciler.cache.is_complete(self._lists()):  # noqa: ASYNC110  # once
+        while not self.hearing.settled():  # noqa: ASYNC110  # once
             await asyncio.sleep(0.05)
         _LOG.info("working on %d resources", len(self.queue))
-        await self.queue.run(self.reconciler, _WIDTH)
+        await self.queue.run(self._reconcile, _WIDTH)
 
-    def _lists(self) -> list[tuple[kinds.Kind, str | None]]:
-        return [
-            (kind, namespace)
-            for kind in (*kinds.RESOURCES, *kinds.CHILDREN)
-            for namespace in self._scopes
-        ]
-
-    def _hear(self, type_: str, obj: Mapping[str, Any]) -> None:
-        """Take an event of kopf's, in our own loop."""
-        uid = obj["metadata"]["uid"]
-        if type_ == "DELETED":
-            self._delivered.pop(uid, None)
-            self.reconciler.cache.drop(kinds.key_of(obj), uid=uid)
-            return
-        self._delivered[uid] = max(kinds.version_of(obj), self._delivered.get(uid, 0))
-        self.reconciler.cache.put(obj)
-
-    async def _relist(self) -> None:
-        """List the three kinds after every gap and every ten minutes."""
-        pause = 1.0
-        hearing = asyncio.create_task(asyncio.sleep(0), name="hearing")
-        while True:
-            self._gap.clear()
-            try:
-                for kind in kinds.RESOURCES:
-                    for namespace in self._scopes:
-                        scope = watch.Scope(kind, namespace)
-                        await watch.list_all(self._cluster, scope, self.reconciler.cache)
-                pause = 1.0
-            except errors.ClusterError as error:
-                _LOG.info("cannot list the resources yet: %s", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10.0)
-                continue
-            hearing.cancel()
-            hearing = asyncio.create_task(self._check_hearing(), name="hearing")
-            try:
-                await asyncio.wait_for(self._gap.wait(), _RELIST)
-            except TimeoutError:
-                continue
-            except asyncio.CancelledError:
-                hearing.cancel()
-                raise
-
-    async def _check_hearing(self) -> None:
-        """Start kopf anew if it still has not told what our list shows."""
-        listed = {
-            obj["metadata"]["uid"]: kinds.version_of(obj)
-            for kind in kinds.RESOURCES
-            for obj in self.reconciler.cache.of_kind(kind)
-        }
-        await asyncio.sleep(_DEAF)
-        missed = [
-            uid
-            for uid, version in listed.items()
-            if uid in self._alive() and self._delivered.get(uid, 0) < version
-        ]
-        if missed and not self.supervisor.waiting_for and not self._gap.is_set():
-            _LOG.warning("kopf has not told of %d changed resources: restarting it", len(missed))
-            self.supervisor.restart()
-
-    def _alive(self) -> set[str]:
-        found = (self.reconciler.cache.of_kind(kind) for kind in kinds.RESOURCES)
-        return {obj["metadata"]["uid"] for objects in found for obj in objects}
+    async def _reconcile(self, key: kinds.Key) -> float | None:
+        """Reconcile; not while its namespace cannot be read, since plans need whole lists."""
+        if not self.hearing.covers(key.namespace):
+            return _UNREAD
+        return await self.reconciler(key)
 
     # -- what others ask -----------------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """Return why this process should be killed."""
-        now = time.monotonic()
-        out = [
-            f"watch of {follower.scope.kind.plural} heard nothing for {_SILENCE:.0f} s"
-            for follower in self.followers
-            if now - follower.heard_at > _SILENCE
-        ]
+        out = self.hearing.problems(self.elector.reachable)
         kopf = self.supervisor.problem()
         if kopf:
             out.append(kopf)
@@ -216,25 +135,22 @@ class Operator:
     def unready(self) -> list[str]:
         """Return what is missing before this process could lead."""
         missing = [f"CRD {name} is not served" for name in self.supervisor.waiting_for]
-        if not self.reconciler.cache.is_complete(self._lists()):
-            missing.append("the first lists are not complete")
+        missing += self.hearing.unready()
+        if self.elector.refused:
+            missing.append(f"the lease is refused: {self.elector.refused}")
+        elif not self.elector.reachable:
+            missing.append("the API server does not answer")
         return missing
 
     def numbers(self) -> dict[str, float]:
         """Return metrics."""
-        now = time.monotonic()
-        ages = {
-            f'mens_operator_watch_age_seconds{{resource="{item.scope.kind.plural}"'
-            f',namespace="{item.scope.namespace or ""}"}}': now - item.heard_at
-            for item in self.followers
-        }
         return {
             "mens_operator_leader": float(self.elector.leads),
             "mens_operator_queue_length": float(len(self.queue)),
             "mens_operator_reconciles_in_flight": float(self.queue.active),
             "mens_operator_reconciles_total": float(self.reconciler.reconciled),
             "mens_operator_kopf_starts_total": float(self.supervisor.starts),
-            **ages,
+            **self.hearing.numbers(),
         }
 
 

@@ -85,6 +85,37 @@ async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.M
     assert tested.starts >= 3
 
 
+async def test_other_namespaces_are_a_new_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kopf ends as a whole where one namespace is refused: it is given those that are not."""
+    monkeypatch.setattr(supervising, "_PAUSE", (0.01, 0.02))
+    watched: list[tuple[str, ...]] = []
+
+    async def ask(_: str) -> Mapping[str, Any]:
+        return ALL
+
+    async def operator(**named: Any) -> None:
+        watched.append(named["namespaces"])
+        await named["stop_flag"].wait()
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(watched) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    tested = supervisor(ask, [])
+    task = asyncio.create_task(tested.run())
+    await until(1)
+    tested.follow(["default"])
+    tested.follow([])
+    tested.follow(["default", "other"])
+    await until(2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await tested.close()
+    assert watched == [("default",), ("default", "other")]
+
+
 async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Liveness asks kopf's loop itself, not whether the process is up."""
     monkeypatch.setattr(supervising, "_SILENCE", 0.05)

@@ -76,3 +76,23 @@ async def test_bookmarks_are_heard_and_move_the_version() -> None:
     assert follower.heard_at == 50.0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_refused_watch_is_tried_with_longer_pauses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Rights that are taken while it watches: it lists again, slowly, until they come back."""
+    flaky = Flaky(*[errors.Refused("403")] * 3)
+    known = cache.Cache(lambda _key, _obj: None)
+    time = asyncio.get_running_loop().time
+    follower = watch.Follower(flaky, watch.Scope(kinds.CORPUS, "team-a"), known, clock=time)
+    task = asyncio.create_task(follower.run())
+    await asyncio.sleep(0.5)
+    assert flaky.lists == 2, "0, 0.2, 0.6, 1.4 s"
+    assert follower.refused == "403"
+    assert "namespace team-a is left out" in caplog.text
+    await asyncio.sleep(1.2)
+    assert follower.refused is None
+    assert flaky.lists == 4
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

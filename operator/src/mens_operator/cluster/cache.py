@@ -1,7 +1,7 @@
 """What we last heard of the cluster, trimmed to what plans read.
 
-An event is a hint: older news never overwrite newer ones, late news of what was deleted are refused,
-and a complete list removes what vanished while nobody told us (kopf never does: "ghosts").
+An event is a hint: older news never overwrite newer ones, late news of what was deleted are
+refused, and a complete list removes what vanished while nobody told us (kopf never does: "ghosts").
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class Cache:
             self._on_change(key, trimmed)
         return True
 
-    def drop(
-        self, key: kinds.Key, *, uid: str | None = None, version: int | None = None
-    ) -> None:
+    def drop(self, key: kinds.Key, *, uid: str | None = None, version: int | None = None) -> None:
         """Forget an object, unless it is meanwhile another one than `uid`.
 
         With the version at which it left what we follow, newer news bring it back: a watch with a

@@ -25,8 +25,8 @@ _READ_TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=3)
 _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=3, sock_read=90)
 """Bookmarks come about once a minute; a connection silent for longer is dead."""
 _POOL: Final = 0
-"""No limit: callers bound themselves (four watches for each namespace, the queue's width, the lease).
-With a limit they wait for each other, and the lease must wait for nobody."""
+"""No limit: callers bound themselves (four watches for each namespace, the queue's width, the
+lease). With a limit they wait for each other, and the lease must wait for nobody."""
 
 
 async def connect(kubeconfig: str | None = None) -> KubernetesCluster:

@@ -2,10 +2,11 @@
 
 The arithmetic: a leader renews every 2 s. Each renewal that is answered moves its fence to 6 s
 after the *beginning* of that request. One that fails, or takes 2 s, is followed by another at once:
-two that hang until they are given up fit before the fence falls. A write may take up to 3 s on the wire, so the last one has
-landed 9 s after a renewal began. A follower takes over no earlier than 10 s after it saw the record
-change, by its own clock, and the record changed after that renewal began. CLOCK_BOOTTIME also
-counts while the machine sleeps, and a process that was stopped finds its fence down.
+two that hang until they are given up fit before the fence falls. A write may take up to 3 s on the
+wire, so the last one has landed 9 s after a renewal began. A follower takes over no earlier than
+10 s after it saw the record change, by its own clock, and the record changed after that renewal
+began. CLOCK_BOOTTIME also counts while the machine sleeps, and a process that was stopped finds its
+fence down.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ class Elector:
     def _say_refused(self, error: errors.ClusterError) -> None:
         self._answered()
         if self.refused is None:
-            text = "the API server refuses the lease %s/%s, so nobody leads: %s. Give the operator's"
+            text = (
+                "the API server refuses the lease %s/%s, so nobody leads: %s. Give the operator's"
+            )
             text += " service account get, create and update on leases there (the chart's Role)."
             _LOG.warning(text, self._key.namespace, self._key.name, error)
         self.refused = str(error)

@@ -120,7 +120,9 @@ class MemoryCluster:
             if left <= 0:
                 return
             try:
-                await asyncio.wait_for(news.wait(), left)
+                # Not wait_for: until Python 3.12 it loses a cancellation that comes with the news.
+                async with asyncio.timeout(left):
+                    await news.wait()
             except TimeoutError:
                 return
             if seen < self._oldest:

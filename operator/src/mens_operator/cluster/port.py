@@ -5,7 +5,7 @@ Laws, tested against both:
 - a status apply with a stale resourceVersion raises Conflict, of a vanished object NotFound.
 - `apply_status` never touches the spec, `apply` never the status.
 - a watch from a list's version yields every later change once and in order, bookmarks in between.
-- of an object that no longer fits its selector a watch says DELETED, with the version of that change.
+- of an object that no longer fits its selector a watch says DELETED, with that change's version.
 - each answer of a write is the stored object.
 """
 

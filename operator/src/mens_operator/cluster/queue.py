@@ -9,6 +9,7 @@ may have written something, and the news of that must not start it again at once
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable
@@ -149,7 +150,7 @@ class WorkQueue:
         if self._stopped:
             return
         self._news.clear()
-        try:
-            await asyncio.wait_for(self._news.wait(), pause)
-        except TimeoutError:
-            return
+        # Not wait_for: until Python 3.12 it loses a cancellation that comes with the news.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._news.wait()

@@ -50,7 +50,51 @@ def _trimmed(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
     return cache.trim(kind, obj)
 
 
-class Follower:
+class Lister:
+    """Reads one scope into the cache, and remembers whether that is refused."""
+
+    def __init__(
+        self,
+        cluster: port.Cluster,
+        scope: Scope,
+        into: cache.Cache,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.scope = scope
+        self.listed_at = float("-inf")
+        """When a list was last complete, on the given clock."""
+        self.refused: str | None = None
+        """What the API server says when it refuses the list; None while it does not."""
+        self._cluster = cluster
+        self._cache = into
+        self._clock = clock
+
+    async def read(self) -> str:
+        """Read a complete list and return its version; a refusal is said once."""
+        try:
+            version = await list_all(self._cluster, self.scope, self._cache)
+        except errors.Refused as error:
+            self._refuse(error)
+            raise
+        if self.refused is not None:
+            _LOG.warning("%s of %s can be read again", self.scope.kind.plural, self._where())
+        self.refused = None
+        self.listed_at = self._clock()
+        return version
+
+    def _refuse(self, error: errors.Refused) -> None:
+        if self.refused is None:
+            text = "%s is left out: the API server refuses its %s: %s. Bind the chart's role there"
+            text += " to the operator's service account, or take it off watchNamespaces."
+            _LOG.warning(text, self._where(), self.scope.kind.plural, error)
+        self.refused = str(error)
+
+    def _where(self) -> str:
+        return f"namespace {self.scope.namespace}" if self.scope.namespace else "the cluster"
+
+
+class Follower(Lister):
     """Keeps one scope of the cache current."""
 
     def __init__(
@@ -62,12 +106,9 @@ class Follower:
         clock: Callable[[], float],
         seconds: int = 300,
     ) -> None:
-        self.scope = scope
+        super().__init__(cluster, scope, into, clock=clock)
         self.heard_at = clock()
         """When the API server last said anything, on the given clock."""
-        self._cluster = cluster
-        self._cache = into
-        self._clock = clock
         self._seconds = seconds
 
     async def run(self) -> None:
@@ -75,20 +116,23 @@ class Follower:
         pause = _BACKOFF[0]
         while True:
             try:
-                version = await list_all(self._cluster, self.scope, self._cache)
+                version = await self.read()
                 self.heard_at = self._clock()
-                pause = _BACKOFF[0]
                 await self._follow(version)
             except errors.Gone:
                 _LOG.info("watch of %s is too old: listing again", self.scope.kind.plural)
-                await asyncio.sleep(_BACKOFF[0])
+                pause = _BACKOFF[0]
+                await asyncio.sleep(pause)
             except errors.ClusterError as error:
-                _LOG.warning("cannot list %s: %s", self.scope.kind.plural, error)
+                if isinstance(error, errors.Refused):
+                    self._refuse(error)
+                else:
+                    _LOG.warning("cannot list %s: %s", self.scope.kind.plural, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _BACKOFF[1])
 
     async def _follow(self, version: str) -> None:
-        """Watch from a version on; returns by Gone only."""
+        """Watch from a version on; ends by Gone, or by Refused when rights were taken."""
         pause = _BACKOFF[0]
         while True:
             try:
@@ -104,7 +148,7 @@ class Follower:
                     pause = _BACKOFF[0]
                     self._take(change)
                 self.heard_at = self._clock()  # The server ended it in order.
-            except errors.Gone:
+            except (errors.Gone, errors.Refused):
                 raise
             except errors.ClusterError as error:
                 _LOG.warning("watch of %s broke: %s", self.scope.kind.plural, error)

@@ -61,6 +61,16 @@ class Supervisor:
             return None
         return "kopf's event loop does not answer"
 
+    def follow(self, namespaces: Sequence[str]) -> None:
+        """Watch these namespaces from now on; if they are none, go on as before.
+
+        kopf ends as a whole when one of its namespaces is refused.
+        """
+        if not namespaces or tuple(namespaces) == self._namespaces:
+            return
+        self._namespaces = tuple(namespaces)
+        self.restart()
+
     def restart(self) -> None:
         """Make kopf end, so that it is started anew."""
         if self._runner is not None:
