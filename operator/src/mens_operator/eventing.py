@@ -13,13 +13,32 @@ from mens_operator.manifests import names
 from mens_operator.plans import outcomes
 
 _LOG = logging.getLogger(__name__)
-_BURST: Final = 20
-_PER_SECOND: Final = 1.0
-"""Under a mass start most normal events are dropped: the conditions tell the same."""
+_NORMAL: Final = (20, 1.0)
+"""Burst and events per second of all resources together: under a mass start most are dropped, the
+conditions tell the same."""
+_WARNINGS: Final = (10, 1 / 60)
+"""The same for each resource: one that has much to say silences no other."""
 _REPEAT_SECONDS: Final = 300.0
 _REMEMBERED: Final = 2000
 _NOTE_LIMIT: Final = 1024
 """The API server refuses longer notes."""
+
+
+class _Bucket:
+    """Tokens that come back with time."""
+
+    def __init__(self, burst: int, per_second: float, now: float) -> None:
+        self._burst, self._per_second = burst, per_second
+        self._tokens, self._filled = float(burst), now
+
+    def take(self, now: float) -> bool:
+        """Take a token if there is one."""
+        come_back = (now - self._filled) * self._per_second
+        self._tokens, self._filled = min(self._burst, self._tokens + come_back), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
 
 class Recorder:
@@ -37,8 +56,9 @@ class Recorder:
         self._identity = identity
         self._clock = clock
         self._now = now
-        self._tokens = float(_BURST)
-        self._refilled = clock()
+        self._normal = _Bucket(*_NORMAL, clock())
+        self._warnings: OrderedDict[str, _Bucket] = OrderedDict()
+        """By the resource's UID."""
         self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     async def tell(self, about: kinds.Object, note: outcomes.Note) -> None:
@@ -48,7 +68,7 @@ class Recorder:
         last = self._told.get(known)
         if last is not None and self._clock() - last < _REPEAT_SECONDS:
             return
-        if not self._allowed():
+        if not self._allowed(uid, note):
             return
         self._told[known] = self._clock()
         while len(self._told) > _REMEMBERED:
@@ -58,14 +78,15 @@ class Recorder:
         except errors.ClusterError as error:
             _LOG.info("event %s not written: %s", note.reason, error)
 
-    def _allowed(self) -> bool:
+    def _allowed(self, uid: str, note: outcomes.Note) -> bool:
         now = self._clock()
-        self._tokens = min(_BURST, self._tokens + (now - self._refilled) * _PER_SECOND)
-        self._refilled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        if not note.warning:
+            return self._normal.take(now)
+        bucket = self._warnings.setdefault(uid, _Bucket(*_WARNINGS, now))
+        self._warnings.move_to_end(uid)
+        while len(self._warnings) > _REMEMBERED:
+            self._warnings.popitem(last=False)
+        return bucket.take(now)
 
     def _event(self, about: kinds.Object, note: outcomes.Note) -> dict[str, Any]:
         meta, stamp = about["metadata"], self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
