@@ -133,6 +133,10 @@ def test_account_may_do_what_it_needs_and_no_more(release: Release) -> None:
         ("patch", "menscorpora.mens.vox-lang.org"),
         ("get", "secrets"),
         ("create", "pods"),
+        ("get", "pods"),
+        ("delete", "deployments.apps"),
+        ("delete", "services"),
+        ("delete", "mensserves.mens.vox-lang.org"),
         ("create", "leases.coordination.k8s.io"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
         ("get", "customresourcedefinitions.apiextensions.k8s.io"),
@@ -140,6 +144,7 @@ def test_account_may_do_what_it_needs_and_no_more(release: Release) -> None:
         assert not release.can(verb, resource, other), (verb, resource)
     own = release.namespace
     assert release.can("update", "leases.coordination.k8s.io/mens-operator", own)
+    assert not release.can("patch", "leases.coordination.k8s.io/mens-operator", own)
     assert not release.can("update", "leases.coordination.k8s.io/another", own)
 
 

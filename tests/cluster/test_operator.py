@@ -18,7 +18,7 @@ import pytest
 
 from mens.artifacts import manifests, memory
 from mens_operator.cluster import errors, kinds, kubernetes
-from tests.support import operating, simulation
+from tests.support import helming, operating, simulation
 
 pytestmark = pytest.mark.cluster
 
@@ -279,47 +279,23 @@ async def test_pods_pass_the_restricted_policy(
     assert base != digest
 
 
-GROUP = "mens.vox-lang.org"
-RULES = [
-    (GROUP, ["menscorpora", "menstrainruns", "mensserves"], ["get", "list", "watch", "delete"]),
-    (
-        GROUP,
-        ["menscorpora/status", "menstrainruns/status", "mensserves/status"],
-        ["patch"],
-    ),
-    ("batch", ["jobs"], ["list", "watch", "create", "patch", "delete"]),
-    ("apps", ["deployments"], ["get", "list", "watch", "create", "patch", "delete"]),
-    ("", ["services"], ["get", "list", "watch", "create", "patch", "delete"]),
-    ("", ["pods"], ["list", "watch"]),
-    ("events.k8s.io", ["events"], ["create"]),
-    ("coordination.k8s.io", ["leases"], ["get", "create", "update"]),
-]
-"""All that the operator may do, in the namespaces it watches and nowhere else."""
-
-
 async def restricted(space: operating.Space, kubeconfig: str, folder: Path) -> str:
-    """Make a service account that may do just that; return a kubeconfig of its own."""
-    send, where = space.cluster._json, f"/namespaces/{space.namespace}"
-    meta = {"name": "operator", "namespace": space.namespace}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
-    await send("POST", f"/api/v1{where}/serviceaccounts", body=account)
-    rbac = "rbac.authorization.k8s.io"
-    rules = [
-        {"apiGroups": [group], "resources": resources, "verbs": verbs}
-        for group, resources, verbs in RULES
-    ]
-    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules}
-    await send("POST", f"/apis/{rbac}/v1{where}/roles", body=role)
-    binding = {
-        "apiVersion": f"{rbac}/v1",
-        "kind": "RoleBinding",
-        "metadata": meta,
-        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
-        "subjects": [{"kind": "ServiceAccount", **meta}],
+    """Make the chart's account with the chart's roles; return a kubeconfig of its own."""
+    words = ("-n", space.namespace, "--set", f"watchNamespaces={{{space.namespace}}}")
+    account = "mens-operator"
+    where = f"/namespaces/{space.namespace}"
+    paths = {
+        "ServiceAccount": f"/api/v1{where}/serviceaccounts",
+        "Role": f"/apis/rbac.authorization.k8s.io/v1{where}/roles",
+        "RoleBinding": f"/apis/rbac.authorization.k8s.io/v1{where}/rolebindings",
     }
-    await send("POST", f"/apis/{rbac}/v1{where}/rolebindings", body=binding)
+    for obj in helming.template(*words):
+        if obj["kind"] in paths:
+            assert obj["metadata"]["namespace"] == space.namespace
+            await space.cluster._json("POST", paths[obj["kind"]], body=obj)
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    given = await send("POST", f"/api/v1{where}/serviceaccounts/operator/token", body=asked)
+    path = f"{paths['ServiceAccount']}/{account}/token"
+    given = await space.cluster._json("POST", path, body=asked)
     said = simulation.yaml.safe_load(Path(kubeconfig).read_text())  # noqa: ASYNC240
     said["users"] = [
         {"name": user["name"], "user": {"token": given["status"]["token"]}}
@@ -330,6 +306,10 @@ async def restricted(space: operating.Space, kubeconfig: str, folder: Path) -> s
     return str(own)
 
 
+def owners(jobs: list[Any]) -> set[str]:
+    return {job["metadata"]["ownerReferences"][0]["name"] for job in jobs}
+
+
 async def test_least_privilege_suffices(
     space: operating.Space,
     kubeconfig: str,
@@ -338,7 +318,7 @@ async def test_least_privilege_suffices(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With a Role in its namespace and nothing else it does its whole work; kopf too."""
+    """With the chart's Role in its namespace and nothing else it does its whole work; kopf too."""
     own = await restricted(space, kubeconfig, tmp_path)
     monkeypatch.setenv("KUBECONFIG", own)
     world.add_model()
@@ -353,6 +333,10 @@ async def test_least_privilege_suffices(
             await space.wait(lambda: space.cluster.get(chat), bool)
             docs = space.key(kinds.CORPUS, "docs")
             await space.wait(lambda: space.cluster.get(docs), lambda found: found is None)
+            await space.user(simulation.CORPUS, "stopped")
+            await space.wait(space.jobs, lambda jobs: "stopped" in owners(jobs))
+            await space.user(simulation.CORPUS, "stopped", suspend=True)
+            await space.wait(space.jobs, lambda jobs: "stopped" not in owners(jobs))
     finally:
         await cluster.close()
     assert "forbidden" not in caplog.text

@@ -36,7 +36,7 @@ def run(*words: str, kubeconfig: Path | None = None) -> subprocess.CompletedProc
 
 
 def template(*words: str) -> list[Object]:
-    """Render the chart as release `mens` in namespace `mens-system`."""
+    """Render the chart as release `mens` in namespace `mens-system`, unless `-n` names another."""
     done = run("template", "mens", str(CHART), "-n", "mens-system", *words)
     assert done.returncode == 0, done.stderr
     return [found for found in yaml.safe_load_all(done.stdout) if found]

@@ -67,6 +67,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* `first:longest` of a retry, checked: (list . "input") */}}
+{{- define "mens-operator.retrySeconds" -}}
+{{- $root := index . 0 }}{{ $name := index . 1 }}
+{{- $said := index $root.Values.jobs.retrySeconds $name }}
+{{- if $said }}
+{{- $parts := splitList ":" $said }}
+{{- if gt (float64 (first $parts)) (float64 (last $parts)) }}
+{{- fail (printf "jobs.retrySeconds.%s is %q: the first pause is longer than the longest. Write first:longest, as 30:600." $name $said) }}
+{{- end }}
+{{- $said }}
+{{- end }}
+{{- end }}
+
 {{/* What every pod of this chart is: restricted. */}}
 {{- define "mens-operator.podSecurity" -}}
 runAsNonRoot: true
@@ -88,24 +101,28 @@ capabilities:
 {{- define "mens-operator.rules" -}}
 - apiGroups: [mens.vox-lang.org]
   resources: [menscorpora, menstrainruns, mensserves]
-  # delete: spec.ttlSecondsAfterFinished.
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch]
+- apiGroups: [mens.vox-lang.org]
+  resources: [menscorpora, menstrainruns]
+  # spec.ttlSecondsAfterFinished.
+  verbs: [delete]
 - apiGroups: [mens.vox-lang.org]
   resources: [menscorpora/status, menstrainruns/status, mensserves/status]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
+# get: an endpoint's namesake must not be taken over. Their owner's end deletes them.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,12 +90,16 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _backoff(environ: Mapping[str, str], name: str, default: outcomes.Backoff) -> outcomes.Backoff:
-    """Read `first:longest` in seconds."""
+    """Read `first:longest` in seconds, with 0 < first <= longest: no pause is a hot loop."""
     text = environ.get(name)
     if not text:
         return default
+    wrong = f"{name} is {text!r}: write first:longest in seconds, the first above 0 and at most the"
+    wrong += " longest, as 30:600."
     try:
         first, longest = (float(part) for part in text.split(":"))
     except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}: write first:longest, as 30:600.") from error
+        raise SettingsError(wrong) from error
+    if not 0 < first <= longest < math.inf:  # also false for nan
+        raise SettingsError(wrong)
     return outcomes.Backoff(first, longest)

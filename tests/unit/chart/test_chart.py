@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,31 @@ def test_no_right_is_broader_than_named() -> None:
                     assert not {"create", "update", "patch"} & set(rule["verbs"])
 
 
+def test_rights_are_those_that_are_used() -> None:
+    """Each verb has a call behind it: the cluster tier proves that these rights suffice."""
+    [role] = [
+        each
+        for each in helming.template("--set", "watchNamespaces={team-a}")
+        if each["kind"] == "Role" and each["metadata"]["namespace"] == "team-a"
+    ]
+    rights: dict[str, set[str]] = defaultdict(set)
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            rights[resource] |= set(rule["verbs"])
+    follow, apply = {"list", "watch"}, {"create", "patch"}
+    ours = ("menscorpora", "menstrainruns", "mensserves")
+    assert rights == {
+        **{name: {"get", "delete"} | follow for name in ours[:2]},  # delete: their TTL
+        "mensserves": {"get"} | follow,
+        **{f"{name}/status": {"patch"} for name in ours},
+        "jobs": {"delete"} | follow | apply,
+        "deployments": {"get"} | follow | apply,
+        "services": {"get"} | follow | apply,
+        "pods": follow,
+        "events": {"create"},
+    }
+
+
 def test_namespaced_mode_needs_nothing_of_the_cluster() -> None:
     """With watchNamespaces a namespace's administrator can install all but the definitions."""
     kinds = {
@@ -185,6 +211,9 @@ def _decoded(text: str) -> str:
         "logLevel=LOUD",
         "s3.bucket=ab",
         "jobs.retrySeconds.input=5-30",
+        "jobs.retrySeconds.input=0:0",
+        "jobs.retrySeconds.storage=0.0:30",
+        "jobs.retrySeconds.defect=600:30",
     ],
 )
 def test_wrong_values_are_refused(wrong: str) -> None:
