@@ -98,12 +98,13 @@ class Cache:
         selector says DELETED also of an object that only lost a label. Without: gone for good.
         """
         old = self._objects.get(key)
-        gone = uid or (old["metadata"]["uid"] if old else "")
+        known = old["metadata"]["uid"] if old else ""
         until = float("inf") if version is None else version
-        if old is not None and old["metadata"]["uid"] == gone and kinds.version_of(old) > until:
+        if old is not None and uid in (None, known) and kinds.version_of(old) > until:
             return
-        self._bury(gone, until)
-        if old is None or old["metadata"]["uid"] != gone:
+        if uid or known:
+            self._bury(uid or known, until)
+        if old is None or uid not in (None, known):
             return
         del self._objects[key]
         self._unlink(key, old)

@@ -151,9 +151,9 @@ class Elector:
         self._answered()
         if self.refused is None:
             text = (
-                "the API server refuses the lease %s/%s, so nobody leads: %s. Give the operator's"
+                "the API server refuses the lease %s/%s, so nobody leads: %s. Bind the chart's role"
             )
-            text += " service account get, create and update on leases there (the chart's Role)."
+            text += " for leases there to the operator's service account."
             _LOG.warning(text, self._key.namespace, self._key.name, error)
         self.refused = str(error)
 
