@@ -340,3 +340,32 @@ async def test_least_privilege_suffices(
     finally:
         await cluster.close()
     assert "forbidden" not in caplog.text
+
+
+async def test_a_namespace_without_rights_stops_no_other(
+    space: operating.Space,
+    kubeconfig: str,
+    world: simulation.Simulation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Told to watch one where it has no Role, it works in the other; kopf hears of that one too."""
+    own = await restricted(space, kubeconfig, tmp_path)
+    monkeypatch.setenv("KUBECONFIG", own)
+    cluster = await kubernetes.connect(own)
+    try:
+        limited = operating.Space(cluster, space.namespace)
+        both = ("default", space.namespace)
+        async with operating.operator(limited, own, world.store, namespaces=both) as (made, _):
+            await space.user(simulation.CORPUS, "docs")
+            await build(space, world, "docs")
+            assert made.numbers()['mens_operator_namespace_refused{namespace="default"}'] == 1
+            assert not made.problems()
+            await space.cluster.delete(space.key(kinds.CORPUS, "docs"))
+
+            async def cached() -> list[Any]:
+                return made.reconciler.cache.of_kind(kinds.CORPUS)
+
+            await space.wait(cached, lambda found: not found, 30)
+    finally:
+        await cluster.close()
