@@ -172,20 +172,20 @@ async def test_a_stale_status_is_read_again_and_written_once(sim: Simulation) ->
     assert sim.said(CORPUS_KEY, "Running") == ("True", "Running")
 
 
-async def test_a_job_without_our_label_is_not_lost(sim: Simulation) -> None:
-    """Somebody takes our labels off a running Job: none follows beside its pod, its end is heard."""
+@pytest.mark.parametrize("kept", [["mens.vox-lang.org/uid"], []])
+async def test_a_relabeled_job_is_not_lost(sim: Simulation, kept: list[str]) -> None:
+    """Somebody takes labels off a running Job, ours too: its end is heard all the same."""
     sim.user(simulation.CORPUS)
     await sim.settle()
     await sim.run_pod(CORPUS_KEY)
     job = sim.job(CORPUS_KEY)
-    sim.cluster.put({**job, "metadata": {**job["metadata"], "labels": {}}})
+    labels = {name: job["metadata"]["labels"][name] for name in kept}
+    sim.cluster.put({**job, "metadata": {**job["metadata"], "labels": labels}})
     await sim.settle()
-    assert len(sim.jobs(CORPUS_KEY)) == 1
     await sim.build_corpus()
-    await sim.advance(5)
-    assert sim.job(CORPUS_KEY)["metadata"]["labels"] == job["metadata"]["labels"]
+    await sim.advance(60)
     assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
-    assert len(sim.jobs(CORPUS_KEY)) == 1
+    assert [each["metadata"]["uid"] for each in sim.jobs(CORPUS_KEY)] == [job["metadata"]["uid"]]
 
 
 async def test_a_refusal_whose_text_varies_backs_off(sim: Simulation) -> None:
