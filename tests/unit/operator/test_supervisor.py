@@ -81,6 +81,7 @@ async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.M
         await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await tested.close()
     assert len(gaps) >= 3
     assert tested.starts >= 3
 
@@ -141,6 +142,22 @@ async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> Non
     await asyncio.sleep(0.5)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await tested.close()
+
+
+async def test_a_stop_before_the_loop_is_there_counts() -> None:
+    """Between the thread's start and its loop nobody can be signalled: what was asked is kept."""
+    begun: list[int] = []
+
+    async def operate(stop: asyncio.Event) -> None:
+        begun.append(1)
+        await stop.wait()
+
+    for _ in range(20):
+        runner = supervising._Runner(operate, lambda: None)
+        runner.stop()
+        async with asyncio.timeout(5):
+            await runner.ended()
 
 
 def test_settings_keep_kopf_silent() -> None:

@@ -150,6 +150,7 @@ class _Runner:
         self._beat = beat
         self._home = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self._asked = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._main, name="kopf", daemon=True)
@@ -160,7 +161,8 @@ class _Runner:
         await self._over.wait()
 
     def stop(self) -> None:
-        """Ask kopf to end; a second time does nothing."""
+        """Ask kopf to end, also before its loop is there; a second time does nothing."""
+        self._asked.set()
         if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -175,6 +177,8 @@ class _Runner:
 
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        if self._asked.is_set():
+            return
         # Made before kopf starts: on its end it cancels all tasks that are younger than itself.
         beating = asyncio.create_task(self._keep_beating())
         try:
