@@ -123,7 +123,7 @@ class WrongCredentials(_OfCorpus):
     """Credentials that the store refuses; the Secret is corrected."""
 
     said = ("StorageReady", "StorageDenied")
-    words = ("credentials",)
+    words = ("access key",)
     secret: ClassVar = "hidden-but-wrong"
 
     def spoil(self, at: Stage) -> None:
@@ -201,7 +201,7 @@ class TamperedManifest(_OfServe):
     """An adapter whose manifest has other bytes than its digest says; they are put back."""
 
     said = ("AdaptersReady", "DigestMismatch")
-    words = ("manifest.json",)
+    words = ("s3://mens/runs/", "restore it")
 
     def spoil(self, at: Stage) -> None:
         ref = _publish_adapter(at)
