@@ -57,12 +57,14 @@ class Loader:
         fetch: Fetch,
         build: BuildEngine,
         scratch: Path,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
         self._service = service
         self._fetch = fetch
         self._build = build
         self._scratch = scratch
+        self._clock = clock
         self._stop = threading.Event()
         self._left = list(job.adapters)
         for adapter in job.adapters:
@@ -94,13 +96,16 @@ class Loader:
         pause, longest = bounds.retry_seconds
         deadline = None
         while not self._stop.is_set():
+            before = (self._service.engine is None, len(self._left))
             end = self._attempt()
             if end is None and not self._left:
                 return None
+            if before != (self._service.engine is None, len(self._left)):
+                deadline = None  # Storage did answer: its time begins anew.
             if end is not None:
                 code, termination = end
                 self._service.readiness.trouble(termination.reason, termination.message)
-                now = time.monotonic()
+                now = self._clock()
                 deadline = deadline or now + bounds.storage_seconds
                 if code is not jobs.ExitCode.STORAGE_TROUBLE or now >= deadline:
                     return end
@@ -146,7 +151,7 @@ class Loader:
             try:
                 self._load_adapter(adapter)
             except Exception as error:  # one adapter's trouble, whatever it is, is not another's
-                code, termination = judged(error, f"Adapter {adapter.name}: ")
+                code, termination = judged(error, adapter.name)
                 self._keep_out(adapter, termination)
                 if adapter.required:
                     ends.append((code, termination))
@@ -198,8 +203,11 @@ class Loader:
         )
 
 
-def judged(error: Exception, whose: str = "") -> ending.End:
-    """What an error of loading means for the process, if it concerns something required."""
+def judged(error: Exception, adapter: str = "") -> ending.End:
+    """What an error of loading means for the process, if it concerns something required.
+
+    `adapter` is the name of the one that was being loaded; empty for the base.
+    """
     match error:
         case errors.StoreError():
             wait = error.transient
@@ -210,8 +218,9 @@ def judged(error: Exception, whose: str = "") -> ending.End:
         case _:
             code, found = ending.defect(error)
             reason, message = found.reason, found.message
-    _log.warning("%s%s: %s", whose, reason, message)
-    return code, jobs.Termination(reason=reason, message=f"{whose}{message}")
+    message = f"Adapter {adapter}: {message}" if adapter else message
+    _log.warning("%s: %s", reason, message)
+    return code, jobs.Termination(reason=reason, message=message, adapter=adapter or None)
 
 
 def clean(into: Path, manifest: manifests.Manifest) -> None:

@@ -37,7 +37,8 @@ class ExitCode(enum.IntEnum):
     INPUT_WRONG = 64
     """Somebody must change an input; tried again slowly, so that it recovers by itself."""
     INTERNAL_ERROR = 70
-    """A defect of ours, or a run that diverged; tried again up to `spec.retry.limit` times."""
+    """A defect of ours, tried again up to `spec.retry.limit` times; or a run that diverged, which
+    is not, since the same spec would end so again."""
     OUT_OF_MEMORY = 71
     """The accelerator ran out of memory; the next attempt uses half the micro-batch."""
     STORAGE_TROUBLE = 75
@@ -164,6 +165,8 @@ class Termination(kube.Model):
     """Cause and next step in a sentence or two; never a secret."""
     artifact: refs.ArtifactRef | None = None
     """What was published, if anything."""
+    adapter: str | None = None
+    """Name of the adapter that a server could not load; None if it is about something else."""
 
     def to_log(self) -> bytes:
         """JSON that fits into the kubelet's limit; an overlong message loses its end."""

@@ -18,6 +18,8 @@ import torch
 
 from mens.api import jobs
 from mens.artifacts import errors, layout, manifests, memory, publishing, refs
+from mens_server import loading
+from mens_server.app import service as services
 from mens_server.engines import fake, looping, ports
 from mens_server.engines.native import running
 from tests.model.server import stand
@@ -281,6 +283,33 @@ def test_storage_that_stays_away_ends_the_process(
     build, bounds = stand.fake_engine(fake.FakeRunner()), replace(stand.QUICK, storage_seconds=0.2)
     with stand.stand(job, stand.Bucket(flaky), tmp_path, build, bounds) as where:
         refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_TROUBLE)
+
+
+def test_storage_that_answers_in_between_is_waited_for_anew(
+    models: Path, bucket: stand.Bucket, tmp_path: Path
+) -> None:
+    """A blip before the base and one after it are no minute without an answer."""
+    base = bucket.model("base", models / "base")
+    job = stand.job(base, one=bucket.adapter("one", models / "a", base))
+    blips = {str(base.uri): 1, str(job.adapters[0].artifact.uri): 1}
+    now = [0.0]
+
+    def fetch(
+        ref: refs.ArtifactRef, into: Path, progress: publishing.Progress
+    ) -> manifests.Manifest:
+        now[0] += 50.0  # each answer takes that long; the minute is over before the second blip
+        if blips[str(ref.uri)]:
+            blips[str(ref.uri)] -= 1
+            raise errors.StoreUnreachable("nobody answers at the endpoint; check it")
+        return bucket.fetch(ref, into, progress)
+
+    service = services.Service(replace(stand.QUICK, storage_seconds=60.0), "base")
+    build = stand.fake_engine(fake.FakeRunner())
+    loader = loading.Loader(
+        job, service, fetch=fetch, build=build, scratch=tmp_path, clock=lambda: now[0]
+    )
+    assert loader.run() is None
+    assert service.readiness.ready
 
 
 class Failing(fake.FakeRunner):

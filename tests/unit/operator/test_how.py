@@ -83,6 +83,29 @@ async def test_a_pod_that_waits_is_made_anew(sim: Simulation) -> None:
     assert sim.said(RUN_KEY, "Succeeded") == ("Unknown", "Running")
 
 
+async def test_an_evicted_pod_is_no_start(sim: Simulation) -> None:
+    """Its replacement waits for room: what the message advises to lower is lowered at once."""
+    await trains(sim, resources=LARGE)
+    job = sim.job(RUN_KEY)
+    disrupted = {"type": "DisruptionTarget", "status": "True", "message": "evicted"}
+    sim.make_pod(job, {"phase": "Failed", "conditions": [disrupted]})
+    (evicted,) = [
+        pod for pod in sim.cluster.objects(kinds.POD) if pod["status"]["phase"] == "Failed"
+    ]
+    meta = {**evicted["metadata"], "name": f"{evicted['metadata']['name']}-2"}
+    for gone in ("uid", "resourceVersion", "creationTimestamp"):
+        meta.pop(gone)
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no"}
+    heir = sim.cluster.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta})
+    sim.cluster.set_status(kinds.key_of(heir), {"phase": "Pending", "conditions": [waits]})
+    await sim.advance(10)
+    assert sim.said(RUN_KEY, "Succeeded") == ("Unknown", "Unschedulable")
+    sim.user(simulation.TRAINRUN, resources={"cpu": "1", "memory": "1Gi"})
+    await sim.advance(60)
+    container = sim.job(RUN_KEY)["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+
+
 def as_before(sim: Simulation, owner: kinds.Key) -> None:
     """Give a finished or running resource the names that earlier versions gave: resources in
     the key, and no mark of how the Job was to run."""

@@ -137,6 +137,19 @@ async def test_progress_of_an_attempt_before_proves_nothing(sim: Simulation) -> 
     assert sim.status(RUN_KEY)["progress"]["step"] == 1
 
 
+async def test_inputs_that_were_right_stay_right_while_the_store_is_away(sim: Simulation) -> None:
+    """Progress that cannot be read takes back nothing that this attempt has proved."""
+    await training(sim)
+    reports(sim, step=5, attempt=1)
+    await sim.advance(20)
+    assert sim.said(RUN_KEY, "Validated")[0] == "True"
+    sim.cluster.writes.clear()
+    with sim.store_down():
+        await sim.advance(60)
+        assert sim.said(RUN_KEY, "Validated")[0] == "True"
+    assert not sim.writes()
+
+
 async def test_progress_without_a_number_is_shown_and_proves_nothing(sim: Simulation) -> None:
     """Images of before write none: people still see how far a run is."""
     await training(sim)

@@ -55,6 +55,25 @@ async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
     assert work.next_due() == time.now + 0.5
 
 
+async def test_an_api_server_that_is_away_is_asked_again_soon() -> None:
+    """However long an outage lasts, all is looked at within 15 s of its end."""
+    time = Time()
+    work = queue.WorkQueue(time)
+    work.wake(A)
+
+    async def reconcile(_: kinds.Key) -> None:
+        raise errors.Unavailable("connection refused")
+
+    pauses = []
+    while time.now < 300:
+        await work.drain(reconcile, until=time.now)
+        due = work.next_due()
+        assert due is not None
+        pauses.append(due - time.now)
+        time.now = due
+    assert max(pauses) == 15.0
+
+
 async def test_a_key_woken_while_it_is_worked_on_runs_once_more() -> None:
     """No news is lost, and no key runs twice at a time."""
     work = queue.WorkQueue(asyncio.get_running_loop().time)

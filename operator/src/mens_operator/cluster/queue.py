@@ -22,6 +22,9 @@ Work: TypeAlias = Callable[[kinds.Key], Awaitable[float | None]]
 
 _BACKOFF: Final = (0.5, 60.0)
 """First and longest pause after a failed reconcile, in seconds."""
+_AWAY: Final = 15.0
+"""Longest pause while the API server is away: half of the 30 s in which all is to be as it should
+once it is back."""
 
 
 class WorkQueue:
@@ -118,8 +121,10 @@ class WorkQueue:
             return None
         first, longest = _BACKOFF
         _, last = self._failures.get(key, (0.0, 0.0))
-        asked = error.retry_after if isinstance(error, errors.Unavailable) else None
-        pause = min(max(last * 2, first, asked or 0.0), longest)
+        asked = 0.0
+        if isinstance(error, errors.Unavailable):
+            asked, longest = min(error.retry_after or 0.0, longest), _AWAY
+        pause = max(min(max(last * 2, first), longest), asked)
         self._failures[key] = (self._clock() + pause, pause)
         self._due.pop(key, None)  # Wishes of news that the failed work itself made wait, too.
         return pause

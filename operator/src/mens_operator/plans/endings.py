@@ -37,6 +37,8 @@ class Verdict:
     kind: Class
     reason: str
     message: str
+    adapter: str | None = None
+    """Name of the adapter that it is about, if it is about one."""
 
 
 _BY_CODE: Final = {
@@ -119,7 +121,8 @@ def of_container(ended: observing.Ended) -> Verdict:
     said = ended.termination
     if said is not None:
         kind = Class.POINTLESS if said.reason in _POINTLESS else kind
-        return Verdict(kind, _word(said.reason, kind), observing.sentence(said.message))
+        words = observing.sentence(said.message)
+        return Verdict(kind, _word(said.reason, kind), words, said.adapter)
     words = observing.plain(ended.message)
     text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
     text = f"{text}: {words}" if words else text

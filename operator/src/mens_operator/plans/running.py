@@ -61,7 +61,9 @@ class Course(telling.Telling[terms.StatusT]):
         keys = self.terms.spec_keys
         same = job.shape == self.terms.shape if job.shape else job.spec == keys[-1]
         pods = self.children.pods_of(job)
-        started = job.ready > 0 or any(pod.phase != "Pending" for pod in pods)
+        # An evicted pod has ended: what is asked is whether its replacement works.
+        working = any(pod.phase != "Pending" and not pod.finished for pod in pods)
+        started = job.ready > 0 or working
         return not (same or started or job.finished)
 
     # -- what to do ----------------------------------------------------------------------------
@@ -371,6 +373,11 @@ class Course(telling.Telling[terms.StatusT]):
         return None if theirs else progress
 
     def _proves_inputs(self, progress: jobs.Progress | None, job: observing.Job) -> bool:
-        """Whether a step shows that all inputs are right; an unnumbered file may be an old one."""
+        """Whether a step shows that all inputs are right; an unnumbered file may be an old one.
+
+        What this Job has proved once stays so while its progress cannot be read.
+        """
         mine = progress is not None and progress.step > 0 and progress.attempt == job.attempt
-        return self.terms.progress_proves_inputs and mine
+        same = self.terms.status.job_name == job.name
+        proved = same and self.draft.was(self.terms.inputs_type, stating.TRUE)
+        return self.terms.progress_proves_inputs and (mine or proved)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from mens.api import conditions, jobs, reasons, serve
 from mens.artifacts import digests, refs
 from mens.provenance import obligations
 from mens_operator.manifests import platform, pods, serving
 from mens_operator.plans import drifting, endings, facts, fitting, observing, outcomes, stating
-
-_ABOUT_THE_BASE: Final = {reasons.BASE_MODEL_INVALID, reasons.PICKLE_REFUSED}
-"""What a server refuses before it looks at an adapter."""
 
 
 def plan(
@@ -60,6 +57,8 @@ class _Plan:
         self.changed = ""
         """What somebody else has changed."""
         there = self.children.deployment
+        self.refused: endings.Verdict | None = None
+        """Why a pod ended that could not load what it is told to serve."""
         self.work = there.work if there else None
         """What the pods are told to serve, once this outcome is applied."""
 
@@ -223,10 +222,11 @@ class _Plan:
         """Say where it belongs what a server found wrong that no manifest tells."""
         if verdict.kind not in (endings.Class.WRONG_INPUT, endings.Class.STORAGE):
             return
+        self.refused = verdict
         type_ = endings.condition_of(verdict.reason, conditions.ADAPTERS_READY)
         if verdict.kind is endings.Class.STORAGE:
             type_ = conditions.STORAGE_READY
-        if verdict.reason in _ABOUT_THE_BASE:
+        if type_ == conditions.ADAPTERS_READY and verdict.adapter is None:
             text = "Whether the adapters fit is seen once the base can be loaded."
             self.draft.set(type_, stating.UNKNOWN, reasons.PENDING, text)
         else:
@@ -313,7 +313,11 @@ class _Plan:
     def _state(self, adapter: fitting.Adapter, context: fitting.Context) -> serve.AdapterStatus:
         told = self.work.adapters if self.work else ()
         applied = next((each for each in told if each.name == adapter.wanted.name), None)
-        return fitting.state(adapter, applied, context)
+        said = fitting.state(adapter, applied, context)
+        if self.refused is None or self.refused.adapter != said.name:
+            return said
+        refused = {"reason": self.refused.reason, "message": self.refused.message}
+        return said.model_copy(update={"ready": False, **refused})
 
     def _status(
         self, base: facts.Artifact | facts.Trouble | None, adapters: list[serve.AdapterStatus]

@@ -94,6 +94,7 @@ _QUIET = frozenset(
         reasons.QUEUED,
         reasons.VERIFYING,
         reasons.PROGRESSING,
+        reasons.POD_ENDING,
         reasons.SUSPENDED,
         reasons.DISABLED,
         reasons.CORPUS_NOT_READY,

@@ -83,10 +83,16 @@ class SlotCache:
         self.values = [_zeros(shape, dtype, device) for _ in range(layers)]
 
     def forget(self, segments: Sequence[scheduling.Segment]) -> None:
-        """Zero what a step that failed may have written as NaN; earlier positions stay."""
+        """Zero what a step that failed may have written as NaN.
+
+        Of several segments the earlier positions stay, since each is tried again. One alone ends
+        its request, and earlier pieces of its prompt may hold NaN as well: a masked NaN is a NaN.
+        """
+        alone = len(segments) == 1
         for tensor in (*self.keys, *self.values):
             for item in segments:
-                tensor[item.slot, :, item.start : item.start + len(item.tokens)] = 0
+                start = 0 if alone else item.start
+                tensor[item.slot, :, start : item.start + len(item.tokens)] = 0
 
 
 def arrange(
