@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from hack.cluster import clusters, paths, pki
 from hack.cluster.errors import ClusterError
+
+_CONTEXT = re.compile(r"^current-context:[ \t]*[^\s\"']", re.MULTILINE)
+"""A kubeconfig that chooses a context; an empty one chooses nothing."""
 
 CHOICES = ("embedded", "kubeconfig", "kind")
 """Values of MENS_CLUSTER: ours on this machine, the one KUBECONFIG names, the first of kind's."""
@@ -115,7 +119,8 @@ def _client(name: str) -> Path:
 
 def _ours(files: Sequence[Path]) -> bool:
     # The first file with a current context decides which cluster kubectl asks.
-    first = next((path for path in files if path.exists()), files[0])
+    decisive = (path for path in files if path.is_file() and _CONTEXT.search(path.read_text()))
+    first = next(decisive, files[0])
     return first.resolve().is_relative_to(paths.run_root().resolve())
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import IO
 from hack.cluster import clusters, containers, oci, paths, progress
 from hack.cluster.errors import ClusterError
 from hack.cluster.gobuild import Toolbox
+
+PROVIDERS = ("docker", "nerdctl", "podman")
+"""What kind runs its nodes with: the first that is there, as kind itself chooses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +104,20 @@ def _import(cluster: clusters.Cluster, archive: Path) -> None:
 
 
 def _kind_present(cluster: clusters.Cluster) -> dict[str, str]:
-    """What every node has: `kind load` brings an image to all of them."""
+    """What every node has: `kind load` brings an image to all of them.
+
+    Nothing where nobody can be asked: to load an image once more is slow, and no harm.
+    """
     name = cluster.name.removeprefix("kind-")
-    provider = os.environ.get("KIND_EXPERIMENTAL_PROVIDER", "docker")
+    chosen = os.environ.get("KIND_EXPERIMENTAL_PROVIDER")
+    provider = chosen or next(filter(shutil.which, PROVIDERS), PROVIDERS[0])
     ctr = ("ctr", "-n", containers.NAMESPACE, "images", "list")
-    nodes = _said("kind", "get", "nodes", "--name", name).split()
-    there = [_listed(_said(provider, "exec", node, *ctr)).items() for node in nodes]
+    try:
+        nodes = _said("kind", "get", "nodes", "--name", name).split()
+        there = [_listed(_said(provider, "exec", node, *ctr)).items() for node in nodes]
+    except ClusterError as error:
+        progress.say(f"  kind's nodes do not say which images they have: {error}")
+        return {}
     return dict(set.intersection(*map(set, there))) if there else {}
 
 

@@ -113,8 +113,8 @@ def _forget_leftovers() -> None:
 
     Whoever holds the lock builds alone, so nothing of this belongs to anybody.
     """
-    for pattern in ("images/pip-*", "images/base-*", "archive-*"):
-        for left in paths.cache().glob(pattern):
+    for pattern in ("pip-*", "base-*", "archive-*"):
+        for left in (paths.cache() / "images").glob(pattern):
             shutil.rmtree(left)
 
 

@@ -5,7 +5,9 @@ Certificates, the configured package index and its credentials are mounted for t
 
 import configparser
 import contextlib
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -83,7 +85,7 @@ def uv_environment(environ: Mapping[str, str], texts: list[str] | None = None) -
     if not any(name in environ for name in UV_INDEXES) and not _uv_configured():
         found["UV_DEFAULT_INDEX"] = configured.get("index-url", "").strip()
         found["UV_INDEX"] = " ".join(configured.get("extra-index-url", "").split())
-    found["UV_HTTP_TIMEOUT"] = configured.get("timeout", "")
+    found["UV_HTTP_TIMEOUT"] = _whole(configured.get("timeout", ""))
     # uv brings certificates of its own; a mirror's are among the machine's, where pip looks.
     found["UV_SYSTEM_CERTS"] = "1" if (Path(CERTIFICATES) / "ca-certificates.crt").exists() else ""
     return {name: value for name, value in found.items() if value and name not in environ}
@@ -99,8 +101,23 @@ UV_INDEXES = (
 """Variables by which a person has told uv already where packages are."""
 
 
+def _whole(seconds: str) -> str:
+    """Seconds as uv reads them, which stops at a fraction; empty for what is no number."""
+    try:
+        return str(math.ceil(float(seconds)))
+    except (ValueError, OverflowError):
+        return ""
+
+
 def _uv_configured() -> bool:
-    return any(path.is_file() for path in (Path.home() / ".config/uv/uv.toml", Path(UV_TOML)))
+    """Whether a file of uv's own says where packages are."""
+    return any(
+        re.search(
+            r"^\s*(\[\[index\]\]|(default-)?index(-url)?\s*=)", path.read_text(), re.MULTILINE
+        )
+        for path in (Path.home() / ".config/uv/uv.toml", Path(UV_TOML))
+        if path.is_file()
+    )
 
 
 def _pip_files(environ: Mapping[str, str]) -> list[str]:

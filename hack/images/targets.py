@@ -40,7 +40,7 @@ class Embedded(Target):
             self.runtime.adopt(store.image(reference), reference)
         except (running.ImagesError, ValueError, KeyError) as error:
             progress.say(f"  {reference} goes through an archive: {error}")
-            containerd.import_archive(self.runtime, store, reference, paths.cache(), log)
+            containerd.import_archive(self.runtime, store, reference, paths.cache() / "images", log)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Kind(Target):
 
     def bring(self, store: buildah.Store, reference: str, log: Path) -> None:
         """Loads an archive of the whole image."""
-        with containerd.archived(store, reference, paths.cache(), log) as archive:
+        with containerd.archived(store, reference, paths.cache() / "images", log) as archive:
             importing.import_image(self.cluster, archive)
 
 

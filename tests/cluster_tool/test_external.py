@@ -62,6 +62,9 @@ def test_the_first_file_of_a_list_decides(programs: Path, roots: Path) -> None:
     theirs.touch()
     assert external.find({"KUBECONFIG": f"{ours}:{theirs}"}) is None
     assert external.find({"KUBECONFIG": f"{theirs}:{ours}"}) is not None
+    theirs.write_text('apiVersion: v1\ncurrent-context: ""\n')
+    ours.write_text("apiVersion: v1\ncurrent-context: demo\n")
+    assert external.find({"KUBECONFIG": f"{theirs}:{ours}"}) is None
 
 
 def test_a_machine_without_clients_is_no_error_before_they_are_built(
@@ -88,6 +91,16 @@ def test_what_all_nodes_of_kind_have_is_not_loaded_again(programs: Path, roots: 
     program(programs, "docker", DOCKER)
     found = external.find({"MENS_CLUSTER": "kind"})
     assert found is not None
+    assert hack.cluster.images(found) == {"localhost/mens-corpus:1"}
+
+
+def test_kind_without_docker(programs: Path, roots: Path) -> None:
+    """Its nodes are asked by what runs them; where nobody can be asked all is loaded again."""
+    program(programs, "kind", KIND)
+    found = external.find({"MENS_CLUSTER": "kind"})
+    assert found is not None
+    assert hack.cluster.images(found) == set()
+    program(programs, "podman", DOCKER)
     assert hack.cluster.images(found) == {"localhost/mens-corpus:1"}
 
 

@@ -11,7 +11,7 @@ written by this call or read back by it; none is believed for having the right n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Final, TypeVar
@@ -86,12 +86,14 @@ def publish_files(
     *,
     threads: int = THREADS,
     progress: Progress | None = None,
+    described: Sequence[manifests.File] | None = None,
 ) -> refs.ArtifactRef:
-    """Publish files from anywhere, by the name that each has in the artifact; see `publish`."""
-    for name in paths:
-        checked(name)
+    """Publish files from anywhere, by the name that each has in the artifact; see `publish`.
+
+    `described` is what `describe_all` has said of the same paths, so that it is not asked again.
+    """
+    files = described if described is not None else describe_all(paths, threads=threads)
     present = existing(target, folder_uri)
-    files = in_parallel(lambda item: describe(*item), paths.items(), threads)
     named = files if present is None else manifests.read(target, present)[0].files
     needed = {file.digest for file in named}
     # Equal files are one blob: by digest, so that this call does not read back what it wrote.
@@ -115,6 +117,22 @@ def existing(target: store.ObjectStore, folder_uri: refs.Uri) -> refs.ArtifactRe
     except errors.ObjectNotFound:
         return None
     return refs.ArtifactRef(uri=folder_uri, digest=digest)
+
+
+def describe_all(
+    paths: Mapping[str, Path], *, threads: int = THREADS, progress: Progress | None = None
+) -> list[manifests.File]:
+    """Size and digest of local files by the names they have in the artifact; checks the names."""
+    for name in paths:
+        checked(name)
+    meter = Meter(sum(path.stat().st_size for path in paths.values()), progress)
+
+    def one(item: tuple[str, Path]) -> manifests.File:
+        file = describe(*item)
+        meter.add(file.size_bytes)
+        return file
+
+    return in_parallel(one, paths.items(), threads)
 
 
 def describe(name: str, path: Path) -> manifests.File:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import boto3
 import botocore.config
 import botocore.exceptions
+from urllib3.util import ssl_match_hostname
 
 from mens.artifacts import digests, errors, names, refs, store
 
@@ -324,7 +325,8 @@ def _known_cause(error: BaseException, settings: Settings) -> str:
                 f"its certificate is not trusted ({found}); put that of its authority into the "
                 "file that MENS_S3_CA_BUNDLE names (chart value s3.caConfigMap)"
             )
-        case ValueError():  # urllib3 compares names itself, and its error is no SSLError
+        # urllib3 compares names itself, and its error is no SSLError.
+        case ssl_match_hostname.CertificateError():
             cause = f"its certificate is for another host ({error}); correct the endpoint"
         case botocore.exceptions.SSLError() if settings.ca_bundle:
             cause = (
@@ -337,7 +339,8 @@ def _known_cause(error: BaseException, settings: Settings) -> str:
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        before = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or before
 
 
 class _ConditionError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,42 +109,53 @@ def _import(args: argparse.Namespace) -> int:
             captured = Path(scratch, Path(held.path).name)
             captured.write_bytes(license_text)
             paths[held.path] = captured
-        progress = output.Progress("import", shown=not args.json)
         target = args.open_store()
-        fresh = publishing.existing(target, uri) is None
-        ref = publishing.publish_files(target, uri, paths, manifest, progress=progress)
+        if (present := publishing.existing(target, uri)) is not None:
+            _refuse_other(uri, _other_facts(manifests.read(target, present)[0], manifest))
+        shown = not args.json
+        files = publishing.describe_all(paths, progress=output.Progress("hash", shown=shown))
+        ref = publishing.publish_files(
+            target,
+            uri,
+            paths,
+            manifest,
+            progress=output.Progress("import", shown=shown),
+            described=files,
+        )
         published, _ = manifests.read(target, ref)
-        if differs := _difference(published, manifest, {} if fresh else paths):
-            raise OtherArtifactError(
-                f"{uri} already holds {published.name!r} with {differs}, and what is published "
-                "never changes: import to a folder of its own, such as one per version; or, if "
-                f"nothing was made from what is there, delete {uri}/manifest.json first"
-            )
+        # Also what was published by this very command may be another's, who was faster.
+        _refuse_other(uri, _other_facts(published, manifest) or _other_files(published, files))
     _tell(args, ref, published)
     return 0
 
 
-def _difference(
-    there: manifests.Manifest, wanted: manifests.Manifest, paths: Mapping[str, Path]
-) -> str:
-    """In what an artifact that is there differs from what was to be imported; empty if in nothing.
+def _refuse_other(uri: refs.Uri, differs: str) -> None:
+    """Raise OtherArtifactError where something differs."""
+    if differs:
+        raise OtherArtifactError(
+            f"{uri} already holds another model, with {differs}; what is published never changes: "
+            "import to a folder of its own, such as one per version; or, if nothing was made from "
+            f"what is there, delete {uri}/manifest.json first"
+        )
 
-    Args:
-        there: What lies in the store.
-        wanted: Facts that were to be published.
-        paths: Files that were to be published; none to compare facts only.
-    """
-    if there.upstream != wanted.upstream:
-        return "another --family, --model-id or --revision"
+
+def _other_facts(there: manifests.Manifest, wanted: manifests.Manifest) -> str:
+    """Facts in which an artifact differs from what was to be imported; empty if in none."""
+    if there.upstream is None or wanted.upstream is None:
+        return "" if there.upstream == wanted.upstream else f"the kind {there.kind}"
+    held, given = there.upstream.model_dump(), wanted.upstream.model_dump()
+    named = [f"--{key.replace('_', '-')} {held[key]}" for key in held if held[key] != given[key]]
     # Not the obligations: a later table may word them anew for the same licence.
     before, now = there.compliance, wanted.compliance
     if (before.license_expression, before.licenses) != (now.license_expression, now.licenses):
-        return f"the licence {before.license_expression}"
-    if not paths:
-        return ""
-    held = {file.path: file for file in there.files}
-    files = {name: publishing.describe(name, path) for name, path in paths.items()}
-    other = sorted(name for name in {*held, *files} if held.get(name) != files.get(name))
+        named.append(f"the licence {before.license_expression}")
+    return ", ".join(named)
+
+
+def _other_files(there: manifests.Manifest, files: Sequence[manifests.File]) -> str:
+    """Files in which an artifact differs from what was to be imported; empty if in none."""
+    held, given = ({file.path: file for file in each} for each in (there.files, files))
+    other = sorted(name for name in {*held, *given} if held.get(name) != given.get(name))
     return f"other files: {', '.join(other[:3])}" if other else ""
 
 

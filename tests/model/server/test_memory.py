@@ -30,7 +30,7 @@ def test_as_many_slots_as_fit(limit: int | None, slots: int) -> None:
     assert bool(found.note) == (slots < 256)
     if found.note:
         assert "spec.limits.maxBatchSize to 19" in found.note
-        assert "spec.resources.memory to 91.00Gi" in found.note
+        assert "spec.resources.memory to at least 91.00Gi" in found.note
         assert memory.fit(SMOLLM2, 256, 91 * GIB).slots == 256
 
 
@@ -44,6 +44,17 @@ def test_what_does_not_fit_at_all_is_refused() -> None:
     with pytest.raises(checks.Refused) as refusal:
         memory.fit(SMOLLM2, 8, GIB // 2)
     assert "maxTokens" not in refusal.value.message
+
+
+def test_no_field_makes_a_gpu_larger() -> None:
+    """On a GPU the advice is another GPU, or less at once; never the pod's own memory."""
+    note = memory.fit(SMOLLM2, 256, 8 * GIB, gpu=True).note
+    assert "Set spec.limits.maxBatchSize to 19, or take a GPU of at least 91.00Gi." in note
+    with pytest.raises(checks.Refused) as refusal:
+        memory.fit(SMOLLM2, 8, GIB + (1 << 28), gpu=True)
+    for words in (note, refusal.value.message):
+        assert "spec.resources.memory" not in words
+    assert "Take a GPU of at least 1.36Gi" in refusal.value.message
 
 
 def test_the_limit_is_the_smaller_of_pod_and_machine(tmp_path: Path) -> None:

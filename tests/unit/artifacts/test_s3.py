@@ -107,6 +107,20 @@ def test_status_codes(status: int, expected: type[errors.StoreError]) -> None:
     assert "127.0.0.1" in str(caught.value)
 
 
+@pytest.mark.parametrize("words", [b"HTTP/1.1 abc\r\n\r\n", b"no HTTP at all\r\n\r\n"])
+def test_a_server_that_speaks_no_http(words: bytes) -> None:
+    """A broken answer is a broken connection; nothing is said of certificates."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.wfile.write(words)
+        request.close_connection = True
+
+    with server(answer) as store, pytest.raises(errors.StoreUnreachable) as caught:
+        store.head(URI)
+    assert "certificate" not in str(caught.value)
+    assert "check the endpoint" in str(caught.value)
+
+
 def test_a_server_that_hangs() -> None:
     """A server that never answers costs the read timeout, not forever."""
     release = threading.Event()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mens.artifacts import errors, layout, manifests, memory, publishing, reading, refs
+from mens.artifacts import digests, errors, layout, manifests, memory, publishing, reading, refs
 from mens.cli import main, output
 from tests.support import manifests as some
 from tests.support.s3 import S3Server
@@ -116,7 +117,7 @@ def test_import_over_another_model(
     before = store.get_bytes(layout.manifest(refs.Uri.parse(URI)))
     capsys.readouterr()
     assert mens(*import_args(model, "--revision", "other")) == 64
-    assert "another --family, --model-id or --revision" in capsys.readouterr().err
+    assert "with --revision abc;" in capsys.readouterr().err
     (model / "tokenizer.json").write_bytes(b'{"new": 1}')
     (model / "generation_config.json").write_bytes(b"{}")
     assert mens(*import_args(model)) == 64
@@ -124,6 +125,29 @@ def test_import_over_another_model(
     assert said.startswith("mens: OtherArtifact: ")
     assert "other files: generation_config.json, tokenizer.json" in said
     assert store.get_bytes(layout.manifest(refs.Uri.parse(URI))) == before
+
+
+def test_import_beside_another_import(
+    mens: Callable[..., int],
+    model: Path,
+    store: memory.MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who comes second is told so, even where facts are equal and the other came in between."""
+    put, begun = store.put_file, []
+    other = shutil.copytree(model, model.parent / "other")
+    (other / "tokenizer.json").write_bytes(b"[]")
+
+    def meanwhile(uri: refs.Uri, path: Path, digest: digests.Digest) -> None:
+        begun.append(uri)
+        if len(begun) == 1:
+            assert mens(*import_args(other)) == 0
+        put(uri, path, digest)
+
+    monkeypatch.setattr(store, "put_file", meanwhile)
+    assert mens(*import_args(model)) == 64
+    assert "other files: tokenizer.json" in capsys.readouterr().err
 
 
 def test_import_after_an_unknown_licence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,10 +51,14 @@ def _commit(path: Path, files: dict[str, bytes]) -> str:
     for name, data in files.items():
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(data)
+    # Neither rglob nor porcelain.add, which go through links to folders.
+    found = (Path(top, name) for top, below, files in os.walk(path) for name in (*below, *files))
+    inside = (item for item in found if ".git" not in item.parts)
     names = [
-        str(item) for item in path.rglob("*") if ".git" not in item.parts and not item.is_dir()
+        str(item.relative_to(path)) for item in inside if item.is_symlink() or not item.is_dir()
     ]
-    porcelain.add(str(path), names)
+    with contextlib.closing(repo.Repo(str(path))) as opened:
+        opened.get_worktree().stage(names)
     return porcelain.commit(str(path), b"change", author=b"a <a@b>", committer=b"a <a@b>").decode()
 
 
@@ -176,6 +181,8 @@ def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) ->
         "circle": "circle",
         "nothing": "missing.md",
         "folder": "b",
+        "through": "folder/c.md",
+        "deeper": "deeper/x",
     }
     for name, target in targets.items():
         (repository.path / name).symlink_to(target)
@@ -186,7 +193,7 @@ def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) ->
             links = {entry.path: entry for entry in tree.entries() if entry.link}
             read = {name for name, entry in links.items() if not entry.refused}
             assert set(links) == {*targets, "link.py"} - {"folder"}
-            assert read == {"LICENSE", "b/LICENSE", "link.py"}
+            assert read == {"LICENSE", "b/LICENSE", "link.py", "through"}
             assert tree.read(links["b/LICENSE"]) == b"kept"
 
 

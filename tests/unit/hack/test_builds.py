@@ -48,10 +48,12 @@ def test_the_next_build_deletes_what_a_killed_one_left(
 ) -> None:
     """An index's credentials among them; the store itself stays."""
     monkeypatch.setenv("MENS_CACHE", str(tmp_path))
-    left = [tmp_path / name for name in ("images/pip-1", "images/base-2", "archive-3")]
-    for folder in (*left, tmp_path / "images" / "storage"):
+    left = [tmp_path / name for name in ("images/pip-1", "images/base-2", "images/archive-3")]
+    # uv's cache may lie in the same folder, and has names of this form.
+    for folder in (*left, tmp_path / "images" / "storage", tmp_path / "archive-v0"):
         folder.mkdir(parents=True)
         (folder / "pip.conf").write_text("index-url = https://user:secret@mirror.test")
     with buildah.opened():
         assert [folder for folder in left if folder.exists()] == []
     assert (tmp_path / "images" / "storage" / "pip.conf").exists()
+    assert (tmp_path / "archive-v0" / "pip.conf").exists()

@@ -58,6 +58,32 @@ def test_another_python_makes_another_environment(monkeypatch: pytest.MonkeyPatc
     assert environment.key() != before
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own: what the developer's uv is set up for decides nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(registries, "UV_TOML", str(tmp_path / "etc.toml"))
+    return tmp_path
+
+
+def test_a_cache_folder_in_uv_toml_says_nothing_about_indexes(home: Path) -> None:
+    """Only a file that names an index of its own keeps pip's from uv."""
+    file = home / ".config" / "uv" / "uv.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('cache-dir = "/big/uv"\n')
+    assert "UV_DEFAULT_INDEX" in registries.uv_environment({}, [MIRROR])
+    for own in ('index-url = "x"', '[[index]]\nurl = "x"', 'default-index = "x"'):
+        file.write_text(f"{own}\n")
+        assert "UV_DEFAULT_INDEX" not in registries.uv_environment({}, [MIRROR])
+
+
+@pytest.mark.parametrize(("pip", "uv"), [("15.5", "16"), ("7", "7"), ("soon", None)])
+def test_a_timeout_is_whole_seconds(pip: str, uv: str | None) -> None:
+    """uv stops at a fraction, and at anything that is no number."""
+    found = registries.uv_environment({}, [f"[global]\ntimeout = {pip}\n"])
+    assert found.get("UV_HTTP_TIMEOUT") == uv
+
+
 def test_uv_is_told_what_pip_is_set_up_for() -> None:
     """uv reads no pip configuration: behind a mirror it would reach nothing."""
     found = registries.uv_environment(

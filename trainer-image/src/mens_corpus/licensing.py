@@ -134,7 +134,7 @@ class Concluder:
             # Beside a text that nobody reviewed, the known ones must agree with the declaration.
             each = each or [licences.declare(self._declared, self._table)]
             return Conclusion(_together(each), Evidence.DECLARED, nearest)
-        return Conclusion(_undeclared(nearest, self._table), Evidence.NONE)
+        return Conclusion(_undeclared(nearest), Evidence.NONE)
 
     def _named(self, found: licences.Conclusion, path: str) -> Iterator[Text]:
         """Yield the texts of a header's licences: in a folder above, or in LICENSES/ (REUSE)."""
@@ -165,11 +165,14 @@ def _unusable(text: Text) -> licences.Conclusion:
     )
 
 
-def _undeclared(nearest: Sequence[Text], table: licences.Table) -> licences.Conclusion:
+def _undeclared(nearest: Sequence[Text]) -> licences.Conclusion:
     """Conclude nothing, and say what is missing."""
     names = ", ".join(text.path for text in nearest if not text.row)
     if not names:
-        return licences.conclude(None, None, table)
+        return _unknown(
+            "nothing declares it; declare it in the source's license field, or add the licence "
+            "file beside the documents"
+        )
     return _unknown(
         f"nobody reviewed the text of {names}; declare the licence in the source's license field, "
         "or have the text reviewed and added to the table"

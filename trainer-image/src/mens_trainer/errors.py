@@ -40,7 +40,7 @@ class OutOfMemory(TrainError):  # noqa: N818  # named by what it says in the exi
 
 
 class Diverged(TrainError):  # noqa: N818  # named by what it says in the exit code
-    """Training left the numbers; the same spec ends the same, so repeating it is bounded."""
+    """Training left the numbers; the same spec ends the same, so it is not repeated."""
 
     def __init__(self, message: str) -> None:
         super().__init__(reasons.DIVERGED, message)

@@ -27,7 +27,8 @@ SHAPE: Final = outcomes.Shape(rows.Lane.DOCS_QA, "docs_section", "explain_sectio
 SHORTEST_BODY: Final = 40
 """Characters below which a body answers nothing: a link, a badge, a "see below"."""
 
-_WORDS: Final = frozenset({"text", "code_inline", "softbreak", "hardbreak"})
+_BREAKS: Final = frozenset({"softbreak", "hardbreak"})
+_WORDS: Final = _BREAKS | {"text", "code_inline"}
 """Tokens of a heading that are words, and the line breaks between them, which have no content."""
 _FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 
@@ -109,7 +110,10 @@ def _headings(text: str) -> Iterator[_Heading]:
 def _title(inline: token.Token) -> str:
     """Return the words of a heading without their markup."""
     children = inline.children or ()
-    parts = (item.content or " " for item in children if item.type in _WORDS)
+    # Between two marks that touch there is an empty text, which is no space.
+    parts = (
+        " " if item.type in _BREAKS else item.content for item in children if item.type in _WORDS
+    )
     return " ".join("".join(parts).split())
 
 

@@ -41,6 +41,8 @@ _NO_GIT: Final = (
 """What dulwich raises on bytes that do not follow the protocol, such as a page to log in."""
 _FETCHED: Final = b"refs/mens/source"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_LINKS: Final = 40
+"""Links that are followed in a row; Linux itself gives up there."""
 
 
 class CommitTree:
@@ -126,11 +128,16 @@ def _text(name: bytes) -> str:
 
 
 def _followed(path: str, links: Mapping[str, str]) -> str:
-    """Return where a chain of links ends; in a circle, one of its links."""
-    passed = set()
-    while path in links and path not in passed:
-        passed.add(path)
-        path = links[path]
+    """Return where a path leads when it and the folders above it may be links.
+
+    In a circle it is a path through one of its links.
+    """
+    for _ in range(_LINKS):
+        above = [str(folder) for folder in PurePosixPath(path).parents]
+        link = next((each for each in (*reversed(above), path) if each in links), None)
+        if link is None:
+            return path
+        path = posixpath.normpath(posixpath.join(links[link], posixpath.relpath(path, link)))
     return path
 
 

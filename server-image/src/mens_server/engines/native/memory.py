@@ -52,10 +52,11 @@ class Fit:
     """What the user should know and can do; empty when all is as asked."""
 
 
-def fit(needs: Needs, asked: int, limit: int | None) -> Fit:
+def fit(needs: Needs, asked: int, limit: int | None, *, gpu: bool = False) -> Fit:
     """As many slots as asked for, or as fit into `limit` bytes; None is no limit.
 
     Fewer slots make requests wait and change no answer, so that is what happens, and it is said.
+    With `gpu` the limit is that of a GPU, which no field of the spec can raise.
 
     Raises:
         checks.Refused: Not even one slot fits.
@@ -64,14 +65,14 @@ def fit(needs: Needs, asked: int, limit: int | None) -> Fit:
         return Fit(asked)
     slots = min(asked, (limit - needs.fixed) // needs.slot)
     if slots < 1:
-        raise checks.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit))
+        raise checks.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit, gpu))
     if slots == asked:
         return Fit(asked)
     return Fit(
         slots,
         f"{slots} requests are decoded together, not {asked}: {_parts(needs)}, and the limit is "
-        f"{_gib(limit)}. Set spec.limits.maxBatchSize to {slots}, or spec.resources.memory to "
-        f"{_gib(needs.fixed + asked * needs.slot)}.",
+        f"{_gib(limit)}. Set spec.limits.maxBatchSize to {slots}, or "
+        f"{_more(needs.fixed + asked * needs.slot, gpu)}.",
     )
 
 
@@ -85,14 +86,22 @@ def limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int 
     return min(found, default=None)
 
 
-def _refusal(needs: Needs, limit: int) -> str:
+def _more(count: int, gpu: bool) -> str:
+    """What gives a pod so many bytes."""
+    if gpu:
+        return f"take a GPU of at least {_gib(count)}"
+    return f"set spec.resources.memory to at least {_gib(count)}"
+
+
+def _refusal(needs: Needs, limit: int, gpu: bool) -> str:
     context = (limit - needs.fixed) // needs.position
-    shorter = ""
+    ways = [_more(needs.fixed + needs.slot, gpu)]
     if context >= SMALLEST_CONTEXT:
-        shorter = f", or spec.limits.maxTokens to at most {context}"
+        ways.append(f"set spec.limits.maxTokens to at most {context}")
+    advice = ", or ".join(ways)
     return (
-        f"Not one request fits: {_parts(needs)}, and the limit is {_gib(limit)}. Set "
-        f"spec.resources.memory to at least {_gib(needs.fixed + needs.slot)}{shorter}."
+        f"Not one request fits: {_parts(needs)}, and the limit is {_gib(limit)}. "
+        f"{advice[:1].upper()}{advice[1:]}."
     )
 
 

@@ -196,7 +196,7 @@ def load(
             reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
         ) from error
     context = min(max_context, _longest(config))
-    fits = memory.fit(_needs(model, context, adapters), slots, limit)
+    fits = memory.fit(_needs(model, context, adapters), slots, limit, gpu=device.type == "cuda")
     if fits.note:
         _log.warning("%s", fits.note)
     model.to(device).eval().requires_grad_(False)
