@@ -61,6 +61,17 @@ def test_the_last_line_is_the_contract(last: dict[str, Any]) -> None:
     assert last["peak_rss_mb"] > 0
 
 
+def test_rows_that_are_no_longer_there_are_counted(
+    printed: str, last: dict[str, Any], kube: kubectl.Kubectl
+) -> None:
+    """The standard library has thousands of functions without docstrings, and doubles."""
+    found = kube.get(job.NAMESPACE, "menscorpus", job.NAME)
+    assert found is not None
+    rows = found["status"]["rows"]
+    assert rows["filtered"] > 1000
+    assert rows["duplicate"] > 0
+
+
 def test_a_person_reads_answers_lineage_and_what_to_do_next(printed: str) -> None:
     """Both models' answers, the licences down to the sources, and commands that work."""
     for word in (job.BASE, job.NAME, "PSF-2.0", "sha256:", "export KUBECONFIG=", "demo-down"):

@@ -313,7 +313,9 @@ class Simulation:
         )
         await self.end(CORPUS_KEY, 0)
 
-    async def train(self, *, base: str | None = None) -> digests.Digest:
+    async def train(
+        self, *, base: str | None = None, loss: Mapping[str, float] | None = None
+    ) -> digests.Digest:
         """A run from its first Job to its end."""
         await self.run_pod(RUN_KEY)
         work = self.work(RUN_KEY)
@@ -336,7 +338,7 @@ class Simulation:
                     license_expression="MIT",
                 ),
             ),
-            details={"heldOutLoss": {"before": 3.5, "after": 2.25}},
+            details={"heldOutLoss": dict(loss or {"before": 3.5, "after": 2.25})},
         )
         await self.end(RUN_KEY, 0)
         return digest

@@ -208,6 +208,7 @@ class Reconciler:
         else:
             self._pruned.pop(uid, None)
         for note in outcome.notes:
+            _LOG.info("%s: %s: %s", key, note.reason, note.message)
             await self._recorder.tell(raw, note)
         return False
 

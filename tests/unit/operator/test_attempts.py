@@ -52,6 +52,23 @@ async def test_it_recovers_by_itself_once_the_cause_is_gone(sim: Simulation) -> 
     assert "nextAttemptTime" not in sim.status(CORPUS_KEY)
 
 
+async def test_a_next_attempt_that_waits_does_not_hide_the_cause(sim: Simulation) -> None:
+    """Who reads that there is no room must also read what went wrong before."""
+    await corpus_runs(sim)
+    await sim.end(CORPUS_KEY, 64, said("SourceNotFound", "s3://mens/docs holds nothing."))
+    await sim.advance(31)
+    job = sim.job(CORPUS_KEY)
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    sim.make_pod(job, {"phase": "Pending", "conditions": [{**waits, "message": "no cpu"}]})
+    await sim.advance(10)
+    status, reason, message = sim.condition(CORPUS_KEY, "Succeeded")
+    assert (status, reason) == ("Unknown", "Unschedulable")
+    assert "Attempt 1 ended with SourceNotFound: s3://mens/docs holds nothing." in message
+    assert sim.said(CORPUS_KEY, "SourcesReady") == ("False", "SourceNotFound")
+    await sim.build_corpus()
+    assert sim.said(CORPUS_KEY, "SourcesReady") == ("True", "SourcesReady")
+
+
 async def test_a_changed_spec_is_tried_at_once(sim: Simulation) -> None:
     """Who corrects the spec does not wait for the back-off, nor for another attempt number."""
     await corpus_runs(sim)
@@ -73,6 +90,20 @@ async def test_any_touch_of_the_spec_ends_the_pause(sim: Simulation) -> None:
     sim.user(simulation.CORPUS, retry={"limit": 4})
     await sim.settle()
     assert sim.job(CORPUS_KEY)["metadata"]["name"].endswith("-2")
+
+
+async def test_an_adapter_that_is_worse_than_its_base_says_so(sim: Simulation) -> None:
+    """It is published as it is; nobody should serve it without having read that."""
+    sim.add_model()
+    sim.user(simulation.CORPUS)
+    sim.user(simulation.TRAINRUN)
+    await sim.settle()
+    await sim.build_corpus()
+    await sim.train(loss={"before": 3.5, "after": 21.9})
+    status, _, message = sim.condition(RUN_KEY, "Succeeded")
+    assert status == "True"
+    assert "held-out loss rose from 3.5 to 21.9" in message
+    assert "learningRate" in message
 
 
 async def test_what_would_end_so_again_is_not_tried_again(sim: Simulation) -> None:

@@ -129,7 +129,11 @@ def _show(where: str, count: int, open_store: OpenStore) -> int:
         if where.startswith(refs.SCHEME):
             folder = showing.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
         elif not (folder / manifests.FILE_NAME).is_file():
-            print(f"{where} holds no {manifests.FILE_NAME}: it is no dataset", file=sys.stderr)
+            print(
+                f"{where} holds no {manifests.FILE_NAME}: it is no dataset that `mens corpus build` "
+                "wrote; one that is published is shown by its address, s3://bucket/folder",
+                file=sys.stderr,
+            )
             return 1
         for line in showing.show(folder, count):
             print(line)

@@ -84,6 +84,7 @@ def _terms(
         shrink=lambda _status: None,
         result=_result,
         progress_proves_inputs=False,
+        doubt=lambda _: "",
         next_step=f"Train on it: spec.corpusRef.name: {resource.metadata.name}.",
     )
 
@@ -120,19 +121,31 @@ def _result(found: facts.Artifact) -> Mapping[str, Any]:
     """Read the corpus's figures from its manifest; figures of an unknown shape are left out."""
     details = found.manifest.details
     fingerprint = details.get("fingerprint")
-    rows = details.get("rows")
-    accounting = details.get("accounting")
-    counts = {
-        **(accounting if isinstance(accounting, dict) else {}),
-        **(rows if isinstance(rows, dict) else {}),
-    }
-    try:
-        counted = corpus.RowCounts.model_validate(
-            {name: value for name, value in counts.items() if isinstance(value, int)}
-        )
-    except pydantic.ValidationError:
-        counted = None
     return {
-        "rows": counted if rows else None,
+        "rows": _rows(details.get("rows"), details.get("accounting")),
         "fingerprint": fingerprint[:128] if isinstance(fingerprint, str) else None,
     }
+
+
+_FATES: Final = {
+    "duplicate": ("deduplicated",),
+    "filtered": ("filtered", "sampledOut"),
+    "quarantined": ("quarantined",),
+}
+"""Field of `status.rows` -> what the accounting of a corpus calls it, by source and by reason."""
+
+
+def _rows(rows: Any, accounting: Any) -> corpus.RowCounts | None:
+    try:
+        gone = {
+            name: sum(
+                sum(source[fate].values()) for source in accounting.values() for fate in fates
+            )
+            for name, fates in _FATES.items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        gone = {}
+    try:
+        return corpus.RowCounts.model_validate({**rows, **gone}) if rows else None
+    except (TypeError, pydantic.ValidationError):
+        return None

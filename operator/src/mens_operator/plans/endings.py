@@ -123,6 +123,10 @@ def of_container(ended: observing.Ended) -> Verdict:
         kind = Class.POINTLESS if said.reason in _POINTLESS else kind
         words = observing.sentence(said.message)
         return Verdict(kind, _word(said.reason, kind), words, said.adapter)
+    if kind is Class.MEMORY:
+        # The last lines of its log are about anything but memory: nobody could write a word.
+        text = f"The process was killed for memory (exit code {ended.code}). Raise"
+        return Verdict(kind, _FALLBACK[kind], f"{text} spec.resources.memory.")
     words = observing.plain(ended.message)
     text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
     text = f"{text}: {words}" if words else text

@@ -239,8 +239,8 @@ class Course(telling.Telling[terms.StatusT]):
             reason, words = pod.waiting[0], observing.sentence(pod.waiting[1])
         step = endings.step(reason, job, pod, self.terms.metadata.namespace)
         text = f"{observing.shortened(words)} {step}".strip()
-        self._waiting(reason, text)
         self._clear(working=False)
+        self._waiting(reason, f"{text} {self._keep_cause(job)}".strip())
         return self._outcome(requeue_after=60.0)
 
     def _verify(self, job: observing.Job) -> outcomes.Outcome:
@@ -275,7 +275,7 @@ class Course(telling.Telling[terms.StatusT]):
 
     def _succeed(self, job: observing.Job, found: facts.Artifact) -> outcomes.Outcome:
         manifest, folder = found.manifest, self.terms.output(job.key)
-        self._mirror(self.facts.progress(folder, final=True))
+        self._mirror(self.facts.progress(folder, final=True), done=True)
         self._changes |= {
             "completion_time": job.finished_at or self.now,
             "artifact": status.Artifact(
@@ -285,7 +285,16 @@ class Course(telling.Telling[terms.StatusT]):
             "lineage": terms.lineage(found),
             **self.terms.result(found),
         }
-        text = f"Published {folder} as {found.digest}, verified. {self.terms.next_step}"
+        text = " ".join(
+            filter(
+                None,
+                (
+                    f"Published {folder} as {found.digest}, verified.",
+                    self.terms.doubt(found),
+                    self.terms.next_step,
+                ),
+            )
+        )
         self._clear(working=True)
         self._idle(reasons.SUCCEEDED, "The Job is done.")
         self.draft.set(conditions.SUCCEEDED, stating.TRUE, reasons.SUCCEEDED, text)
@@ -353,10 +362,9 @@ class Course(telling.Telling[terms.StatusT]):
             return None
         memory = verdict.kind is endings.Class.MEMORY
         logs = f"See kubectl logs -n {self.terms.metadata.namespace} job/{job.name}."
-        step = "Raise spec.resources.memory." if memory else logs
         reason = verdict.reason if memory else reasons.RETRIES_EXHAUSTED
-        text = f"{verdict.message} That was attempt {counted + 1} of {limit + 1}. {step}"
-        return reason, text
+        text = f"{verdict.message} That was attempt {counted + 1} of {limit + 1}."
+        return reason, text if memory else f"{text} {logs}"
 
     def _pause(self, verdict: endings.Verdict, job: observing.Job) -> float:
         backoffs = {

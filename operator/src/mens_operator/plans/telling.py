@@ -81,12 +81,15 @@ class Telling(Generic[terms.StatusT]):
     def _attempts(self) -> int:
         return int(self._changes.get("attempts", self.terms.status.attempts))
 
-    def _mirror(self, progress: jobs.Progress | None) -> None:
+    def _mirror(self, progress: jobs.Progress | None, *, done: bool = False) -> None:
         """Take over figures; those that the API does not allow are worth no run."""
-        if progress is None:
-            return
-        with contextlib.suppress(pydantic.ValidationError):
-            self._changes["progress"] = status.Progress.model_validate(progress.model_dump())
+        if progress is not None:
+            with contextlib.suppress(pydantic.ValidationError):
+                self._changes["progress"] = status.Progress.model_validate(progress.model_dump())
+        shown = self._changes.get("progress", self.terms.status.progress)
+        if done and shown is not None:
+            over = {"stage": "Done", "eta_seconds": None}
+            self._changes["progress"] = shown.model_copy(update=over)
 
     def _idle(self, reason: str, text: str) -> None:
         self.draft.set(conditions.QUEUED, stating.FALSE, reason, text)
@@ -103,6 +106,22 @@ class Telling(Generic[terms.StatusT]):
         if conditions.LICENSE_CLEARED not in self.terms.cleared:
             text = "The Job reads each input's licence."
             self.draft.set(conditions.LICENSE_CLEARED, stating.UNKNOWN, reasons.PENDING, text)
+
+    def _keep_cause(self, job: observing.Job) -> str:
+        """Leave what the attempt before ran into as it stands, and return it in words.
+
+        Whoever reads that the next attempt waits for a node would look for nodes only.
+        """
+        if job.attempt == 1:
+            return ""
+        words = []
+        for type_ in (*self.terms.cleared, conditions.LICENSE_CLEARED):
+            old = self.draft.before(type_)
+            if old is not None and old.status is stating.FALSE:
+                self.draft.set(type_, stating.FALSE, old.reason, old.message)
+                words.append(f"{old.reason}: {old.message}")
+        causes = " ".join(dict.fromkeys(words))
+        return f"Attempt {job.attempt - 1} ended with {causes}" if causes else ""
 
     def _removals(self, jobs: list[observing.Job]) -> tuple[outcomes.Removal, ...]:
         namespace = self.terms.metadata.namespace

@@ -44,6 +44,8 @@ class Terms(Generic[StatusT]):
     """Status fields of a success."""
     progress_proves_inputs: bool
     """Whether the first step that is reported shows that all inputs are right."""
+    doubt: Callable[[facts.Artifact], str]
+    """What speaks against using a success, in a sentence; empty if nothing does."""
     next_step: str
     """What to do with the artifact."""
 

@@ -157,6 +157,7 @@ def _terms(
         shrink=lambda before: _shrink(resource, before),
         result=_result,
         progress_proves_inputs=True,
+        doubt=_doubt,
         next_step=f"Serve it: spec.adapters[].trainRunRef.name: {resource.metadata.name}.",
     )
 
@@ -222,6 +223,17 @@ def _result(found: facts.Artifact) -> Mapping[str, Any]:
         return {"held_out_loss": trainrun.HeldOutLoss.model_validate(texts)}
     except pydantic.ValidationError:
         return {"held_out_loss": None}
+
+
+def _doubt(found: facts.Artifact) -> str:
+    """Say that training has made the model worse, where it has."""
+    loss = _result(found)["held_out_loss"]
+    if loss is None or float(loss.after) < float(loss.before):
+        return ""
+    return (
+        f"But the held-out loss rose from {loss.before} to {loss.after}: this adapter is worse than"
+        " its base. Lower spec.schedule.learningRate, or train on more data."
+    )
 
 
 def decimal(value: Any) -> Any:
