@@ -84,7 +84,7 @@ class Split(kube.Model):
     """How held-out rows are chosen: by whole files, so that none is on both sides."""
 
     validation_fraction: Annotated[kube.DecimalString, kube.decimal_range("0", "0.5")] = "0.05"
-    """Share of rows that are held out, taken in whole files."""
+    """Share of rows that are held out, a decimal in quotes; taken in whole files."""
     seed: Annotated[int, pydantic.Field(ge=0, le=2147483647)] = 17
     """Seed of the choice; the same seed and documents give the same bytes."""
 

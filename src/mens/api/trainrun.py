@@ -31,11 +31,11 @@ class Lora(kube.Model):
     """
 
     rank: Annotated[int, pydantic.Field(ge=1, le=256)] = 16
-    """Rank r of A and B."""
+    """Rank r of the two small matrices A and B: more can learn more, and takes more memory."""
     alpha: Annotated[int, pydantic.Field(ge=1, le=1024)] = 32
-    """Numerator of the scale."""
+    """Weight of the adapter: its output counts alpha / rank times; twice the rank is usual."""
     dropout: Annotated[kube.DecimalString, kube.decimal_range("0", "0.9")] = "0"
-    """Share of the adapter's inputs that is dropped while training."""
+    """Share of the adapter's inputs that is dropped while training, a decimal in quotes."""
 
 
 class Objective(kube.Model):
@@ -62,7 +62,7 @@ class Schedule(kube.Model):
     max_steps: Annotated[int, pydantic.Field(ge=1, le=10000000)] | None = None
     """Most optimizer steps; none by default."""
     learning_rate: Annotated[kube.DecimalString, kube.decimal_range("1e-9", "1")] = "2e-4"
-    """Highest learning rate; falls linearly to 0 after the warm-up."""
+    """Highest learning rate, a decimal in quotes; falls linearly to 0 after the warm-up."""
     warmup_steps: Annotated[int, pydantic.Field(ge=0, le=1000000)] = 0
     """Steps over which the rate rises from 0."""
     effective_batch_size: Annotated[int, pydantic.Field(ge=1, le=65536)] = 16

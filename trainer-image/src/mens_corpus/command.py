@@ -130,8 +130,8 @@ def _show(where: str, count: int, open_store: OpenStore) -> int:
             folder = showing.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
         elif not (folder / manifests.FILE_NAME).is_file():
             print(
-                f"{where} holds no {manifests.FILE_NAME}: it is no dataset that `mens corpus build` "
-                "wrote; one that is published is shown by its address, s3://bucket/folder",
+                f"{where} holds no {manifests.FILE_NAME}: it is no dataset that `mens corpus "
+                "build` wrote; one that is published is shown by its address, s3://bucket/folder",
                 file=sys.stderr,
             )
             return 1
