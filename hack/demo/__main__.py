@@ -59,7 +59,7 @@ def _up() -> int:
 
     expected = (*EXPECTED, errors.StoreError, convert.ConversionError)
     began = float(os.environ.get("MENS_STARTED") or time.time())
-    stages = console.Stages()
+    stages = console.Stages(job.STAGES)
     stages.seconds["setup"] = round(time.time() - began, 1)
     made = records.seconds_since(began)
     stages.seconds |= {"cluster": made.get("binaries", 0.0), "images": made.get("images", 0.0)}

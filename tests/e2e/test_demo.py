@@ -21,7 +21,7 @@ def printed(node_cluster: clusters.Cluster, kube: kubectl.Kubectl) -> Iterator[s
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(console, "say", lambda text="": said.append(text))
-        job.run(node_cluster, console.Stages(), time.time())
+        job.run(node_cluster, console.Stages(job.STAGES), time.time())
     yield "\n".join(said)
     kube("delete", "namespace", job.NAMESPACE)
 

@@ -28,6 +28,15 @@ def test_a_warm_stage_keeps_the_duration_of_a_cold_one(
     assert capsys.readouterr().out.count("==> Build images (last time 71 s)") == 2
 
 
+def test_a_stage_says_which_of_how_many_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that one sees how much is left."""
+    monkeypatch.setenv("MENS_CACHE", str(tmp_path))
+    run(console.Stages(["cluster", "images", "ask"]))
+    assert "==> 2 of 3: Build images\n" in capsys.readouterr().out
+
+
 def test_what_the_setup_took_is_part_of_a_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hack.demo import questions, report, sources
+from hack.demo import __main__ as command
+from hack.demo import job, questions, report, sources
 from mens.artifacts import memory, refs
+from mens.cli import main
 
 QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
 
@@ -105,10 +110,81 @@ def test_the_last_line_is_what_machines_read() -> None:
 
 def test_the_commands_it_shows_work_on_a_bare_machine() -> None:
     """kubectl and helm lie in a cache that is on nobody's PATH."""
-    shown = report.text(facts())
+    shown = report.look_around(facts())
     assert "export KUBECONFIG=/run/mens/demo/kubeconfig" in shown
-    assert "export PATH=$PATH:/cache/bin/k8s-1:/cache/bin/helm-2" in shown
-    assert "3.3 before, 1.1 after" in shown
+    assert "export PATH=/cache/bin/k8s-1:$PATH\n" in shown, "ours first: an older one would win"
+    assert "export PATH=/cache/bin/helm-2:$PATH\n" in shown
+
+
+def test_the_store_can_be_looked_into() -> None:
+    """The commands hold together in a shell: keys from the Secret, then `mens` on the adapter."""
+    lines = report.look_around(facts()).splitlines()
+    exported = next(line for line in lines if line.strip().startswith("export $("))
+    keys = "\n".join([exported, lines[lines.index(exported) + 1]])
+    fake = 'kubectl() { echo "$7" >&2; echo "AWS_ACCESS_KEY_ID=abc AWS_SECRET_ACCESS_KEY=d/e+f "; }'
+    done = subprocess.run(
+        ["bash", "-euc", f'{fake}\n{keys}\necho "$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "abc d/e+f\n"
+    assert done.stderr.startswith("go-template={{range $key, $value := .data}}")
+    commands = [line.split("#")[0].split() for line in lines if ".venv/bin/mens" in line]
+    assert len(commands) == 2
+    for words in commands:
+        main.build_parser().parse_args(words[1:])
+    assert "  adapter=s3://mens/run" in lines
+
+
+def test_an_answer_without_spaces_is_cut_by_characters() -> None:
+    """Compact JSON is one long word: all that fits of it is shown."""
+    said = json.dumps({"name": "f", "params": ["a"] * 50}, separators=(",", ":"))
+    assert report.shortened(said, 20) == said[:19] + "…"
+    assert report.shortened(said, len(said)) == said
+    assert report.shortened("two\n  lines", 20) == "two lines"
+
+
+def test_the_screen_fits_100_columns_and_digests_are_short() -> None:
+    """Answers without spaces, many parameters and many obligations; the JSON has all digits."""
+    params = tuple(f"parameter_{number}" for number in range(12))
+    question = questions.Question("Describe f.", "f", params, "multiprocessing/tracker.py")
+    said = json.dumps({"name": "f", "params": params}, separators=(",", ":"))
+    status = facts().run["status"]
+    digest = "sha256:" + "a1" * 32
+    compliance = status["compliance"] | {
+        "obligations": [f"Apache-2.0/obligation-{number}" for number in range(12)]
+    }
+    lineage = [entry | {"digest": digest} for entry in status["lineage"]]
+    run = {"status": status | {"compliance": compliance, "lineage": lineage}}
+    served = {"name": "describe-python", "digest": digest, "uri": "s3://mens/runs/1"}
+    shown = dataclasses.replace(
+        facts(),
+        run=run,
+        serve={"status": {"endpoint": "http://chat", "adapters": [served]}},
+        answers={
+            "smollm2-135m-instruct": [questions.Answer(question, "word " * 80, 0.1)],
+            "describe-python": [questions.Answer(question, said, 0.1)],
+        },
+    )
+    text = report.text(shown)
+    assert max(len(line) for line in text.splitlines()) <= report.WIDTH
+    assert max(len(line) for line in report.look_around(shown).splitlines()) <= report.WIDTH
+    assert said[:58] in text
+    assert digest not in text
+    assert text.count("sha256:" + "a1" * 6) == 2
+    assert "3.3 before, 1.1 after" in text
+    assert "Apache-2.0/obligation-11" in text
+
+
+def test_every_stage_has_its_number() -> None:
+    """The demo announces what `STAGES` names, in that order, or the numbers would lie."""
+    announced = [
+        name
+        for module in (command, job)
+        for name in re.findall(r'stages\.stage\("([a-z]+)"', Path(module.__file__).read_text())
+    ]
+    assert announced == list(job.STAGES)
 
 
 def test_a_file_that_changed_is_uploaded_again(tmp_path: Path) -> None:
