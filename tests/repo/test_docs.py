@@ -72,6 +72,45 @@ def test_helm_values_exist() -> None:
             inner = inner[part]
 
 
+SERVER = ROOT / "server-image" / "src" / "mens_server"
+
+
+def test_serving_lists_every_route_and_no_other() -> None:
+    """With its method, as the application has it."""
+    pages = (SERVER / "app").glob("*.py")
+    routed = [re.findall(r'Route\("([^"]+)".*\["([A-Z]+)"\]', page.read_text()) for page in pages]
+    there = {f"{method} {path}" for found in routed for path, method in found}
+    page = (ROOT / "docs" / "serving.md").read_text()
+    assert set(re.findall(r"`((?:GET|POST) /[^`]*)`", page)) == there
+
+
+def test_serving_explains_every_error_and_metric() -> None:
+    """By the words that clients and scrapers see."""
+    page = (ROOT / "docs" / "serving.md").read_text()
+    codes = re.findall(
+        r'^    code.* = "(\w+)"$', (SERVER / "protocol" / "refusals.py").read_text(), re.M
+    )
+    names = re.findall(r'"((?:vllm:|mens_server_)\w+)"', (SERVER / "metrics.py").read_text())
+    assert len(codes) > 10
+    assert len(names) > 10
+    for word in codes:
+        assert f"`{word}`" in page, word
+    for word in names:
+        assert re.search(f"`{word}(_total)?`", page), word
+
+
+def test_python_in_pages_can_be_read() -> None:
+    """Every block of Python is Python."""
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    ]
+    assert blocks
+    for block in blocks:
+        ast.parse(block)
+
+
 def test_troubleshooting_explains_why_a_row_is_missing() -> None:
     """Every reason that a corpus counts is on the page, and the page names no other."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
