@@ -28,6 +28,13 @@ def test_example_is_valid(path: Path) -> None:
             kube.parse(SPECS[document["kind"]], document["spec"])
 
 
+def test_the_quickstart_is_applied_in_the_order_of_its_steps() -> None:
+    """`kubectl apply -f` goes by name: else the first thing a user sees is a warning."""
+    folder = ROOT / "examples" / "01-quickstart"
+    kinds = [yaml.safe_load(path.read_text())["kind"] for path in sorted(folder.glob("*.yaml"))]
+    assert kinds == ["MensCorpus", "MensTrainRun", "MensServe"]
+
+
 def test_there_are_examples() -> None:
     """An empty folder must not pass as tested."""
     assert len(FILES) >= 3
