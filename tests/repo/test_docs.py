@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hack.images import catalog
 from mens.api import reasons
 from mens.cli import main
 
@@ -70,6 +71,21 @@ def test_helm_values_exist() -> None:
         for part in key.split("."):
             assert part in inner, key
             inner = inner[part]
+
+
+def test_docker_builds_make_what_the_chart_runs() -> None:
+    """Every `docker build` that a page shows names a stage there is, and the chart's own tag."""
+    version = yaml.safe_load((ROOT / "charts" / "mens-operator" / "Chart.yaml").read_text())
+    commands = _commands("docker build")
+    assert commands
+    for command in commands:
+        options = dict(itertools.pairwise(command))
+        name, _, tag = options["-t"].rpartition("/")[2].partition(":")
+        image = catalog.named(name)
+        assert options["-f"] == image.dockerfile
+        assert tag == version["appVersion"]
+        stages = re.findall(r"^FROM .* AS (\S+)$", (ROOT / image.dockerfile).read_text(), re.M)
+        assert options.get("--target", stages[-1]) == image.target
 
 
 SERVER = ROOT / "server-image" / "src" / "mens_server"
