@@ -128,3 +128,11 @@ def test_later_stages_keep_the_figures_of_the_last_step() -> None:
     tell(jobs.Progress(stage="Publishing"))
     assert told[0] == jobs.Progress(stage="Loading")
     assert told[2] == jobs.Progress(stage="Publishing", step=7, total_steps=7, loss_ema="1.5")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(2163.2, "2163"), (0.002, "0.002"), (3.9, "3.9"), (165.2, "165")]
+)
+def test_axes_have_no_exponents(value: float, shown: str) -> None:
+    """2.16e+03 MiB is wider than its margin, and nobody reads it."""
+    assert report.short(value) == shown

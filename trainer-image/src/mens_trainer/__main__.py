@@ -16,8 +16,6 @@ def main() -> int:
     # a neighbour would need to finish: 3 to 5 times slower on a shared machine [measured], and no
     # gain on a free one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # It warns of a kernel that it would fetch from a hub, which nobody here wants or misses.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     from mens_trainer import command, running  # noqa: PLC0415  # after the environment is set
 
     ending.configure_logging()

@@ -89,7 +89,7 @@ def curve(title: str, raw: Points, smooth: Points | None = None, kind: str = "")
     span = _HEIGHT - _BOTTOM - _TOP
     ticks = "".join(
         f'<text x="{_LEFT - 6}" y="{_HEIGHT - _BOTTOM - share * span + 4:.1f}"'
-        f' text-anchor="end">{low + share * tall:.3g}</text>'
+        f' text-anchor="end">{short(low + share * tall)}</text>'
         for share in (0.0, 0.5, 1.0)
     )
     ticks += f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{left:g}</text>'
@@ -103,3 +103,8 @@ def curve(title: str, raw: Points, smooth: Points | None = None, kind: str = "")
         f'aria-label="{label}"><path class="axis" fill="none" d="M{_LEFT} {_TOP}V'
         f'{_HEIGHT - _BOTTOM}H{_WIDTH - 12}"/>{ticks}{lines}</svg></div>'
     )
+
+
+def short(value: float) -> str:
+    """Three digits that count, and no exponent where whole numbers do: 2163, 0.002."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
