@@ -313,6 +313,14 @@ class Simulation:
         )
         await self.end(CORPUS_KEY, 0)
 
+    async def begin_run(self, **spec: Any) -> None:
+        """A base, a corpus that has succeeded, and a run whose first Job has just been made."""
+        self.add_model()
+        self.user(CORPUS)
+        self.user(TRAINRUN, **spec)
+        await self.settle()
+        await self.build_corpus()
+
     async def train(
         self, *, base: str | None = None, loss: Mapping[str, float] | None = None
     ) -> digests.Digest:

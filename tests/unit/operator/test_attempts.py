@@ -94,11 +94,7 @@ async def test_any_touch_of_the_spec_ends_the_pause(sim: Simulation) -> None:
 
 async def test_an_adapter_that_is_worse_than_its_base_says_so(sim: Simulation) -> None:
     """It is published as it is; nobody should serve it without having read that."""
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     await sim.train(loss={"before": 3.5, "after": 21.9})
     status, _, message = sim.condition(RUN_KEY, "Succeeded")
     assert status == "True"
@@ -108,11 +104,7 @@ async def test_an_adapter_that_is_worse_than_its_base_says_so(sim: Simulation) -
 
 async def test_what_would_end_so_again_is_not_tried_again(sim: Simulation) -> None:
     """A run that diverged ends at once, and begins anew when its spec is changed."""
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     await sim.run_pod(RUN_KEY)
     text = said("Diverged", "The loss of step 7 is not a number. Lower schedule.learningRate.")
     await sim.end(RUN_KEY, 70, text)
@@ -129,11 +121,7 @@ async def test_what_would_end_so_again_is_not_tried_again(sim: Simulation) -> No
 
 async def test_a_new_corpus_is_tried_at_once(sim: Simulation) -> None:
     """A run that waits for its next attempt starts with the new data as soon as they are there."""
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     await sim.run_pod(RUN_KEY)
     await sim.end(RUN_KEY, 64, said("CorpusInvalid", "Token ids outside the vocabulary."))
     assert sim.said(RUN_KEY, "Validated") == ("False", "CorpusInvalid")
@@ -339,11 +327,7 @@ async def test_the_pause_annotation_stops_everything(sim: Simulation) -> None:
 
 async def test_progress_is_mirrored_now_and_then(sim: Simulation) -> None:
     """Progress is read from the store and written at most every fifteen seconds."""
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     await sim.run_pod(RUN_KEY)
     output = simulation.refs.Uri.parse(sim.work(RUN_KEY)["output"])
     sim.cluster.writes.clear()

@@ -18,14 +18,6 @@ LARGE = {"cpu": "2", "memory": "64Gi"}
 SCHEDULE = {"microBatchSize": 8, "effectiveBatchSize": 8}
 
 
-async def trains(sim: Simulation, **spec: Any) -> None:
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN, **spec)
-    await sim.settle()
-    await sim.build_corpus()
-
-
 async def runs_out_of_memory(sim: Simulation) -> None:
     await sim.run_pod(RUN_KEY)
     await sim.end(RUN_KEY, OUT_OF_MEMORY)
@@ -39,7 +31,7 @@ def micro_batch(sim: Simulation) -> int:
 @pytest.mark.parametrize("change", [{"resources": LARGE}, {"queueName": "team-a"}])
 async def test_a_finished_run_stays_finished(sim: Simulation, change: dict[str, Any]) -> None:
     """Other resources or another queue would give the same adapter."""
-    await trains(sim)
+    await sim.begin_run()
     await sim.train()
     artifact = sim.status(RUN_KEY)["artifact"]
     sim.cluster.writes.clear()
@@ -52,7 +44,7 @@ async def test_a_finished_run_stays_finished(sim: Simulation, change: dict[str, 
 
 async def test_a_run_that_works_is_not_restarted(sim: Simulation) -> None:
     """Its pod keeps what it has; the next attempt gets what the spec says now."""
-    await trains(sim)
+    await sim.begin_run()
     await sim.run_pod(RUN_KEY)
     before = sim.job(RUN_KEY)
     sim.user(simulation.TRAINRUN, resources=LARGE)
@@ -67,7 +59,7 @@ async def test_a_run_that_works_is_not_restarted(sim: Simulation) -> None:
 
 async def test_a_pod_that_waits_is_made_anew(sim: Simulation) -> None:
     """No node had the memory: with less of it the same attempt can begin."""
-    await trains(sim, resources=LARGE)
+    await sim.begin_run(resources=LARGE)
     before = sim.job(RUN_KEY)
     waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     sim.make_pod(before, {"phase": "Pending", "conditions": [{**waits, "message": "no memory"}]})
@@ -85,7 +77,7 @@ async def test_a_pod_that_waits_is_made_anew(sim: Simulation) -> None:
 
 async def test_an_evicted_pod_is_no_start(sim: Simulation) -> None:
     """Its replacement waits for room: what the message advises to lower is lowered at once."""
-    await trains(sim, resources=LARGE)
+    await sim.begin_run(resources=LARGE)
     job = sim.job(RUN_KEY)
     disrupted = {"type": "DisruptionTarget", "status": "True", "message": "evicted"}
     sim.make_pod(job, {"phase": "Failed", "conditions": [disrupted]})
@@ -163,7 +155,7 @@ async def test_an_upgrade_runs_nothing_again(
 
 async def test_an_upgrade_leaves_running_jobs_alone(sim: Simulation) -> None:
     """A Job that an earlier version made goes on, and its retries count on."""
-    await trains(sim, resources=LARGE)
+    await sim.begin_run(resources=LARGE)
     await sim.run_pod(RUN_KEY)
     as_before(sim, RUN_KEY)
     old = sim.job(RUN_KEY)["metadata"]
@@ -178,7 +170,7 @@ async def test_an_upgrade_leaves_running_jobs_alone(sim: Simulation) -> None:
 
 async def test_a_smaller_batch_stays_with_its_inputs(sim: Simulation) -> None:
     """Memory that ran out under other inputs says nothing about these."""
-    await trains(sim, schedule=SCHEDULE)
+    await sim.begin_run(schedule=SCHEDULE)
     await runs_out_of_memory(sim)
     assert micro_batch(sim) == 4
     sim.user(simulation.TRAINRUN, schedule={"microBatchSize": 6, "effectiveBatchSize": 6})
@@ -196,7 +188,7 @@ async def test_a_smaller_batch_stays_with_its_inputs(sim: Simulation) -> None:
 
 async def test_a_run_that_is_over_starts_anew_with_its_own_batch(sim: Simulation) -> None:
     """More memory is what was missing: the micro-batch is that of the spec again."""
-    await trains(sim, schedule={"microBatchSize": 2, "effectiveBatchSize": 2}, retry={"limit": 0})
+    await sim.begin_run(schedule={"microBatchSize": 2, "effectiveBatchSize": 2}, retry={"limit": 0})
     await runs_out_of_memory(sim)
     await runs_out_of_memory(sim)
     assert sim.said(RUN_KEY, "Succeeded") == ("False", "OutOfMemory")

@@ -103,11 +103,7 @@ async def test_waiting_for_a_pod_on_a_dead_node_is_said(sim: Simulation) -> None
 
 
 async def training(sim: Simulation) -> None:
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     await sim.run_pod(RUN_KEY)
 
 

@@ -178,11 +178,7 @@ async def test_an_artifact_of_an_impossible_name_is_a_trouble_of_its_adapter(
 
 async def test_a_corpus_of_an_impossible_name_is_an_obstacle(sim: Simulation) -> None:
     """What a corpus reports is checked before a run is started."""
-    sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    await sim.settle()
-    await sim.build_corpus()
+    await sim.begin_run()
     said = sim.status(CORPUS_KEY)
     said["artifact"]["uri"] = "s3://mens/a/../b"
     sim.cluster.set_status(CORPUS_KEY, said)
