@@ -1,0 +1,21 @@
+"""What tests that read the project's own sources share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def undisturbed() -> Iterator[None]:
+    """Nothing of earlier tests is finalized while a source is parsed.
+
+    Python 3.11 raises SystemError ("AST constructor recursion depth mismatch") when a finalizer in
+    the middle of `ast.parse` parses as well, as the traceback of a task that nobody awaited does.
+    """
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
