@@ -16,15 +16,15 @@ from tests.e2e import conftest, resources, troubles
 
 pytestmark = pytest.mark.e2e
 
-Seen = dict[type[troubles.Trouble], dict[str, Any]]
+Kind = type[troubles.Trouble]
+Stages = dict[Kind, troubles.Stage]
+Seen = dict[Kind, dict[str, Any]]
 SECONDS = 240
 """The operator looks at wrong input after 30 s, then after ever longer pauses."""
 
 
 @pytest.fixture(scope="module")
-def stages(
-    kube: kubectl.Kubectl, storage: platform.Storage, base: str
-) -> Iterator[dict[type[troubles.Trouble], troubles.Stage]]:
+def stages(kube: kubectl.Kubectl, storage: platform.Storage, base: str) -> Iterator[Stages]:
     """A namespace for each trouble, and the trouble in it: all wait at once, to save time."""
     stamp = int(time.time()) % 10**5
     made = {}
@@ -39,7 +39,7 @@ def stages(
 
 
 @pytest.fixture(scope="module")
-def seen(stages: dict[type[troubles.Trouble], troubles.Stage]) -> Seen:
+def seen(stages: Stages) -> Seen:
     """Each resource once it says what is the matter, or as it is when it never does."""
     return {
         trouble: _awaited(stage, trouble, trouble.said[0], trouble.said[1])
@@ -60,9 +60,7 @@ class Traces:
 
 
 @pytest.fixture(scope="module")
-def traces(
-    kube: kubectl.Kubectl, stages: dict[type[troubles.Trouble], troubles.Stage], seen: Seen
-) -> dict[type[troubles.Trouble], Traces]:
+def traces(kube: kubectl.Kubectl, stages: Stages, seen: Seen) -> dict[Kind, Traces]:
     """Read before anything is mended: later attempts take the first one's Job away."""
     found = {}
     for trouble, stage in stages.items():
@@ -75,9 +73,9 @@ def traces(
 
 @pytest.fixture(scope="module")
 def mended(
-    stages: dict[type[troubles.Trouble], troubles.Stage],
+    stages: Stages,
     seen: Seen,
-    traces: dict[type[troubles.Trouble], Traces],
+    traces: dict[Kind, Traces],
 ) -> Seen:
     """Each resource after its cause was taken away, and nothing else."""
     for trouble, stage in stages.items():
@@ -88,22 +86,20 @@ def mended(
     }
 
 
-def _awaited(
-    stage: troubles.Stage, trouble: type[troubles.Trouble], condition: str, reason: str
-) -> dict[str, Any]:
+def _awaited(stage: troubles.Stage, trouble: Kind, condition: str, reason: str) -> dict[str, Any]:
     return conftest.awaited(
         stage.kube, (stage.space, trouble.kind, trouble.name), condition, reason, SECONDS
     )
 
 
-def _names(trouble: type[troubles.Trouble]) -> str:
+def _names(trouble: Kind) -> str:
     return trouble.__name__
 
 
 @pytest.mark.parametrize("trouble", troubles.ALL, ids=_names)
 def test_trouble_is_said(
-    trouble: type[troubles.Trouble],
-    stages: dict[type[troubles.Trouble], troubles.Stage],
+    trouble: Kind,
+    stages: Stages,
     seen: Seen,
 ) -> None:
     """A condition has the reason; its message names the value and the fix; nothing is published."""
@@ -123,16 +119,14 @@ def test_trouble_is_said(
 
 
 @pytest.mark.parametrize("trouble", troubles.ALL, ids=_names)
-def test_trouble_is_forgotten(trouble: type[troubles.Trouble], mended: Seen) -> None:
+def test_trouble_is_forgotten(trouble: Kind, mended: Seen) -> None:
     """Once the cause is gone, the resource goes on without being touched."""
     condition, reason = trouble.mended
     said = kubectl.condition_of(mended[trouble], condition)
     assert said.get("reason") == reason, mended[trouble].get("status")
 
 
-def test_no_job_for_what_is_known_to_be_wrong(
-    traces: dict[type[troubles.Trouble], Traces], seen: Seen
-) -> None:
+def test_no_job_for_what_is_known_to_be_wrong(traces: dict[Kind, Traces], seen: Seen) -> None:
     """Neither an unknown licence nor a pickle costs a pod of the run."""
     for trouble in (troubles.UnknownLicense, troubles.Pickle):
         assert "/run-" not in traces[trouble].jobs
@@ -140,9 +134,7 @@ def test_no_job_for_what_is_known_to_be_wrong(
     assert "/corpus-" in traces[troubles.MissingSource].jobs
 
 
-def test_refused_secret_is_nowhere(
-    traces: dict[type[troubles.Trouble], Traces], seen: Seen
-) -> None:
+def test_refused_secret_is_nowhere(traces: dict[Kind, Traces], seen: Seen) -> None:
     """A wrong secret is in no status, no event and no log of the job."""
     left, secret = traces[troubles.WrongCredentials], troubles.WrongCredentials.secret
     assert "StorageDenied" in left.events

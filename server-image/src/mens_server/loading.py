@@ -96,11 +96,11 @@ class Loader:
         pause, longest = bounds.retry_seconds
         deadline = None
         while not self._stop.is_set():
-            before = (self._service.engine is None, len(self._left))
+            lacking = self._lacking()
             end = self._attempt()
             if end is None and not self._left:
                 return None
-            if before != (self._service.engine is None, len(self._left)):
+            if self._lacking() < lacking:
                 deadline = None  # Storage did answer: its time begins anew.
             if end is not None:
                 code, termination = end
@@ -112,6 +112,10 @@ class Loader:
             self._stop.wait(pause)
             pause = min(2 * pause, longest)
         return None
+
+    def _lacking(self) -> int:
+        """How much is still to be loaded."""
+        return (self._service.engine is None) + len(self._left)
 
     def _attempt(self) -> ending.End | None:
         """Load what is missing; None as soon as everything required is in."""

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import pydantic
 import uvicorn
 
 from mens.api import ending, jobs, reasons
@@ -190,14 +189,9 @@ def _job(environ: Mapping[str, str]) -> jobs.ServeJob:
             reasons.SPEC_INVALID, f"{jobs.JOB_ENV} is not set: the operator sets it to a ServeJob"
         )
     try:
-        return jobs.ServeJob.model_validate_json(text)
-    except pydantic.ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise checks.Refused(
-            reasons.SPEC_INVALID,
-            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
-        ) from None
+        return jobs.parse(jobs.ServeJob, text)
+    except jobs.UnreadableJobError as e:
+        raise checks.Refused(reasons.SPEC_INVALID, str(e)) from None
 
 
 def _prepare_process(job: jobs.ServeJob) -> None:

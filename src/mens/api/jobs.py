@@ -12,7 +12,9 @@ an older image survives a newer operator.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, TypeVar
+
+import pydantic
 
 from mens.api import corpus, kube, trainrun
 from mens.artifacts import refs
@@ -154,6 +156,25 @@ class Progress(kube.Model):
     """Throughput over the last steps."""
     eta_seconds: int | None = None
     """Estimated seconds to the end of the stage."""
+
+
+class UnreadableJobError(ValueError):
+    """MENS_JOB is not what this program reads; the message names the field and the cause."""
+
+
+JobT = TypeVar("JobT", CorpusJob, TrainJob, ServeJob)
+
+
+def parse(kind: type[JobT], text: str) -> JobT:
+    """Read what the operator has put into MENS_JOB; raises `UnreadableJobError`."""
+    try:
+        return kind.model_validate_json(text)
+    except pydantic.ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableJobError(
+            f"{JOB_ENV}: {where}: {first['msg']}; operator and image differ in version"
+        ) from None
 
 
 class Termination(kube.Model):

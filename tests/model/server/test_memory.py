@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from mens.api import machine
 from mens_server import checks
 from mens_server.engines import fake, looping, ports, scheduling
 from mens_server.engines.native import attention, lora, memory, running
@@ -61,10 +62,10 @@ def test_the_limit_is_the_smaller_of_pod_and_machine(tmp_path: Path) -> None:
     """The cgroup says a number or `max`; without one the machine's memory counts."""
     cgroup, meminfo = tmp_path / "memory.max", tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  4 kB\nMemFree: 1 kB\n")
-    assert memory.limit(cgroup, meminfo) == 4096
+    assert machine.memory_limit(cgroup, meminfo) == 4096
     for text, found in (("max\n", 4096), ("1000\n", 1000), ("9999\n", 4096)):
         cgroup.write_text(text)
-        assert memory.limit(cgroup, meminfo) == found
+        assert machine.memory_limit(cgroup, meminfo) == found
 
 
 def test_a_server_with_fewer_slots_says_so(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mens.api import jobs
+from mens.api import jobs, machine
 from mens.artifacts import errors as store_errors
 from mens.artifacts import layout, memory, refs
-from mens_trainer import memory as used
 from mens_trainer import report, telemetry
 
 FOLDER = refs.Uri("mens", "runs/u/k")
@@ -111,12 +110,12 @@ def test_the_limit_is_the_smaller_one(tmp_path: Path) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal:       1000 kB\n")
     limit = tmp_path / "memory.max"
-    assert used.limit(limit, info) == 1000 * 1024
+    assert machine.memory_limit(limit, info) == 1000 * 1024
     limit.write_text("max\n")
-    assert used.limit(limit, info) == 1000 * 1024
+    assert machine.memory_limit(limit, info) == 1000 * 1024
     limit.write_text("5000\n")
-    assert used.limit(limit, info) == 5000
-    assert used.limit(tmp_path / "none", tmp_path / "none") is None
+    assert machine.memory_limit(limit, info) == 5000
+    assert machine.memory_limit(tmp_path / "none", tmp_path / "none") is None
 
 
 def test_later_stages_keep_the_figures_of_the_last_step() -> None:

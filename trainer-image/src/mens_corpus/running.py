@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import pydantic
-
 from mens.api import ending, jobs, reasons
 from mens.artifacts import errors as store_errors
 from mens.artifacts import publishing, refs, s3, store
@@ -96,11 +94,6 @@ def _job(environ: Mapping[str, str]) -> jobs.CorpusJob:
             f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens corpus build",
         )
     try:
-        return jobs.CorpusJob.model_validate_json(text)
-    except pydantic.ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise errors.InputWrong(
-            reasons.SPEC_INVALID,
-            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
-        ) from None
+        return jobs.parse(jobs.CorpusJob, text)
+    except jobs.UnreadableJobError as e:
+        raise errors.InputWrong(reasons.SPEC_INVALID, str(e)) from None

@@ -1,12 +1,9 @@
-"""How much memory there is and how much is used."""
+"""How much memory is used, and whether it ran out."""
 
 from __future__ import annotations
 
-import contextlib
 import resource
 from pathlib import Path
-
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def peak_rss() -> int:
@@ -21,17 +18,6 @@ def rss() -> int:
     except OSError:
         return 0
     return pages * resource.getpagesize()
-
-
-def limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes this process may use: the cgroup's limit or the machine's memory, the smaller one."""
-    found = []
-    with contextlib.suppress(OSError):  # no cgroup v2 here
-        text = cgroup.read_text().strip()
-        found += [int(text)] if text.isdigit() else []
-    with contextlib.suppress(OSError, IndexError):  # not Linux
-        found.append(int(meminfo.read_text().split("MemTotal:")[1].split()[0]) * 1024)
-    return min(found, default=None)
 
 
 def ran_out(error: BaseException) -> bool:

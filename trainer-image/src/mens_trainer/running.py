@@ -18,8 +18,6 @@ from concurrent import futures
 from pathlib import Path
 from typing import Final
 
-import pydantic
-
 from mens.api import ending, jobs, reasons
 from mens.artifacts import digests, manifests, names, publishing, reading, refs, s3, store
 from mens.artifacts import errors as store_errors
@@ -237,11 +235,6 @@ def _job(environ: Mapping[str, str]) -> jobs.TrainJob:
             f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens train",
         )
     try:
-        return jobs.TrainJob.model_validate_json(text)
-    except pydantic.ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise errors.InputWrong(
-            reasons.SPEC_INVALID,
-            f"{jobs.JOB_ENV}: {where}: {first['msg']}; operator and image differ in version",
-        ) from None
+        return jobs.parse(jobs.TrainJob, text)
+    except jobs.UnreadableJobError as e:
+        raise errors.InputWrong(reasons.SPEC_INVALID, str(e)) from None

@@ -21,7 +21,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from mens.api import jobs
+from mens.api import jobs, machine
 from mens_trainer import (
     chat,
     data,
@@ -244,7 +244,7 @@ def prepare(inputs: Inputs, plan: recipe.Recipe, device: str) -> Prepared:
 def available(device: str) -> int | None:
     """Bytes that the run may use where it computes."""
     if device == "cpu":
-        return memory.limit()
+        return machine.memory_limit()
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 

@@ -6,9 +6,7 @@ in the middle of answers, hours after it said that it was ready.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from mens.api import reasons
@@ -21,7 +19,6 @@ ADAPTER_SHARE: Final = 0.04
 SMALLEST_CONTEXT: Final = 16
 """What `spec.limits.maxTokens` is at least."""
 
-_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
 _GIB: Final = 1 << 30
 
 
@@ -74,16 +71,6 @@ def fit(needs: Needs, asked: int, limit: int | None, *, gpu: bool = False) -> Fi
         f"{_gib(limit)}. Set spec.limits.maxBatchSize to {slots}, or "
         f"{_more(needs.fixed + asked * needs.slot, gpu)}.",
     )
-
-
-def limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that the pod may use: its cgroup's limit, else the machine's memory."""
-    found = []
-    with contextlib.suppress(OSError, ValueError):  # "max", or no cgroup v2 here
-        found.append(int(cgroup.read_text()))
-    with contextlib.suppress(OSError, IndexError):  # not Linux
-        found.append(int(meminfo.read_text().split("MemTotal:")[1].split()[0]) * 1024)
-    return min(found, default=None)
 
 
 def _more(count: int, gpu: bool) -> str:

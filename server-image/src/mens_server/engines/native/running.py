@@ -11,7 +11,7 @@ from typing import Any, Final
 import safetensors
 import torch
 
-from mens.api import reasons
+from mens.api import machine, reasons
 from mens_server import checks
 from mens_server.engines import ports, scheduling
 from mens_server.engines.native import attention, choosing, lora, memory, sampling, tokenizing
@@ -220,7 +220,7 @@ def memory_of(device: torch.device) -> int | None:
     """Bytes that tensors on the device may take."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    return memory.limit()
+    return machine.memory_limit()
 
 
 def stop_tokens(folder: Path, settings: dict[str, Any], own: int | None) -> frozenset[int]:
