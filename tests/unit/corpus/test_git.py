@@ -212,13 +212,13 @@ def test_a_job_records_the_commit_that_a_branch_meant(
     code = '# SPDX-License-Identifier: Apache-2.0\ndef f():\n    """Do {0}."""\n    return {0}\n'
     commit = _commit(repository.path, {f"m{n}.py": code.format(n).encode() for n in range(3)})
     where = {"url": repository.url, "revision": "HEAD"}
-    job = {
+    work = {
         "resource": {"namespace": "n", "name": "demo", "uid": "uid", "generation": 1},
         "spec": {"sources": [{"name": "code", "git": where, "extract": ["PythonFunctions"]}]},
         "output": "s3://bucket/corpora/uid/key",
     }
     objects = memory.MemoryStore(["bucket"])
-    environ = {jobs.JOB_ENV: json.dumps(job), jobs.SCRATCH_ENV: str(tmp_path)}
+    environ = {jobs.JOB_ENV: json.dumps(work), jobs.SCRATCH_ENV: str(tmp_path)}
     code_, said = running.ended(environ, lambda _: objects)
     assert (code_, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
     assert said.artifact is not None

@@ -21,7 +21,7 @@ def served(*plurals: str) -> Mapping[str, Any]:
 ALL = served(*(kind.plural for kind in kinds.RESOURCES))
 
 
-def supervisor(ask: supervising.Ask, gaps: list[int]) -> supervising.Supervisor:
+def supervised(ask: supervising.Ask, gaps: list[int]) -> supervising.Supervisor:
     return supervising.Supervisor(
         ask=ask,
         hear=lambda _type, _obj: None,
@@ -48,7 +48,7 @@ async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(kopf, "operator", operator)
     gaps: list[int] = []
-    tested = supervisor(ask, gaps)
+    tested = supervised(ask, gaps)
     task = asyncio.create_task(tested.run())
     while not gaps:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -73,7 +73,7 @@ async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.M
 
     monkeypatch.setattr(kopf, "operator", operator)
     gaps: list[int] = []
-    tested = supervisor(ask, gaps)
+    tested = supervised(ask, gaps)
     task = asyncio.create_task(tested.run())
     for _ in range(300):
         if len(gaps) >= 3:
@@ -104,7 +104,7 @@ async def test_other_namespaces_are_a_new_start(monkeypatch: pytest.MonkeyPatch)
                 await asyncio.sleep(0.01)
 
     monkeypatch.setattr(kopf, "operator", operator)
-    tested = supervisor(ask, [])
+    tested = supervised(ask, [])
     task = asyncio.create_task(tested.run())
     await until(1)
     tested.follow(["default"])
@@ -132,7 +132,7 @@ async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> Non
         time.sleep(0.5)  # noqa: ASYNC251  # the trap
 
     monkeypatch.setattr(kopf, "operator", operator)
-    tested = supervisor(ask, [])
+    tested = supervised(ask, [])
     task = asyncio.create_task(tested.run())
     await asyncio.sleep(0.2)
     assert tested.problem() is None

@@ -77,39 +77,39 @@ def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built
     folder.mkdir(parents=True)
     ledger = accounting.Ledger([source.name for source in spec.sources])
     with (
-        quarantining.Quarantine(around.scratch / "quarantine.jsonl") as quarantine,
-        spooling.Spool(around.scratch / "rows.jsonl") as spool,
+        quarantining.Quarantine(around.scratch / "quarantine.jsonl") as rejects,
+        spooling.Spool(around.scratch / "rows.jsonl") as rows,
     ):
-        collector = collecting.Collector(
-            spec, around.table, ledger, spool, quarantine, around.report
+        gathering = collecting.Collector(
+            spec, around.table, ledger, rows, rejects, around.report
         )
-        collected = _collected(spec, collector, around)
+        collected = _collected(spec, gathering, around)
         around.report("Deciding", 0, 0, sum(len(item.rows) for item in collected))
         spooled = [row for item in collected for row in item.rows]
         decision = deciding.decide(spec, spooled, ledger)
         ledger.check()
-        _require_rows(spec, decision, ledger, collector.doubt)
+        _require_rows(spec, decision, ledger, gathering.doubt)
         around.report("Writing", 0, 0, len(decision.train) + len(decision.validation))
         for stem in (deciding.TRAIN, deciding.VALIDATION):
-            lines = spool.lines(getattr(decision, stem))
+            lines = rows.lines(getattr(decision, stem))
             writing.write_lines(folder / f"{stem}.jsonl.zst", lines)
-        quarantine.write(folder)
+        rejects.write(folder)
     return _built(name, spec, around, folder, _Parts(collected, decision, ledger))
 
 
 def _collected(
-    spec: corpus.MensCorpusSpec, collector: collecting.Collector, around: Surroundings
+    spec: corpus.MensCorpusSpec, gathering: collecting.Collector, around: Surroundings
 ) -> list[collecting.Collected]:
     found: list[collecting.Collected] = []
     for order, source in enumerate(spec.sources):
         try:
             with contextlib.closing(around.open_tree(source)) as tree:
-                found.append(collector.collect(order, source, tree))
+                found.append(gathering.collect(order, source, tree))
         except errors.SourceMissing as e:
             if not source.optional:
                 raise errors.SourceMissing(e.reason, f"source {source.name}: {e}") from e
             log.warning("optional source %s is left out: %s", source.name, e)
-            collector.ledger[source.name].skipped = e.reason
+            gathering.ledger[source.name].skipped = e.reason
     return found
 
 
@@ -169,7 +169,7 @@ def _built(
     """Write NOTICE and licences, and draft the manifest."""
     sources = [(item.source.name, item.uri, str(item.digest)) for item in parts.collected]
     table = licensing.identity(around.table)
-    fingerprint = fingerprinting.fingerprint(spec, sources, table)
+    digest = fingerprinting.fingerprint(spec, sources, table)
     train, validation = parts.decision.train, parts.decision.validation
     facts = complying.comply(parts.collected, (*train, *validation), folder)
     draft = manifests.Manifest(
@@ -178,7 +178,7 @@ def _built(
         inputs=facts.inputs,
         compliance=facts.compliance,
         details={
-            "fingerprint": str(fingerprint),
+            "fingerprint": str(digest),
             "rows": {"train": len(train), "validation": len(validation)},
             "accounting": parts.ledger.to_object(),
             "sources": [
@@ -187,4 +187,4 @@ def _built(
         },
         producer=manifests.Producer(image=around.producer, versions=fingerprinting.versions()),
     )
-    return Built(folder, draft, fingerprint, parts.ledger, len(train), len(validation))
+    return Built(folder, draft, digest, parts.ledger, len(train), len(validation))

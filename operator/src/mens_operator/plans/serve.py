@@ -73,19 +73,19 @@ class _Plan:
             base=base,
             facts=self.facts,
         )
-        adapters = [fitting.look(wanted, context) for wanted in self.resource.spec.adapters]
+        found = [fitting.look(wanted, context) for wanted in self.resource.spec.adapters]
         if self.facts.asked:
             return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
-        obstacle = self._judge(base, adapters)
+        obstacle = self._judge(base, found)
         objects: tuple[Mapping[str, Any], ...] = ()
         if obstacle is None and isinstance(base, facts.Artifact):
-            objects = self._objects(base.digest, adapters)
+            objects = self._objects(base.digest, found)
         else:
             objects = self._scaled()
         self._ready(obstacle, applied=bool(objects))
         return outcomes.Outcome(
             objects=objects,
-            status=self._status(base, [self._state(each, context) for each in adapters]).wire(),
+            status=self._status(base, [self._state(each, context) for each in found]).wire(),
             notes=self.draft.notes(conditions.READY),
             requeue_after=min(self.requeue, default=None),
         )

@@ -190,7 +190,7 @@ def load(
             use_safetensors=True,
             local_files_only=True,
         )
-        tokenizer = tokenizing.FolderTokenizer(folder)
+        texts = tokenizing.FolderTokenizer(folder)
     except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
         raise checks.Refused(
             reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
@@ -202,7 +202,7 @@ def load(
     model.to(device).eval().requires_grad_(False)
     return NativeRunner(
         model,
-        tokenizer,
+        texts,
         stop_tokens=stop_tokens(folder, settings, tokenizer.stop_token),
         slots=fits.slots,
         max_context=context,
