@@ -4,12 +4,12 @@ The commands are `python -m hack.cluster --help`; tests and tools use the functi
 Standard library only: this package runs before any virtual environment exists.
 """
 
-from hack.cluster.border import forward
 from hack.cluster.clusters import Cluster, Kind
-from hack.cluster.errors import ClusterError
-from hack.cluster.importing import images, import_image, import_stream
+from hack.cluster.image_import import images, import_image, import_stream
 from hack.cluster.lifecycle import down, status, up
+from hack.cluster.port_forward import forward
 from hack.cluster.resources import add_fake_nodes, patch_node_capacity
+from hack.support.errors import ClusterError
 
 __all__ = [
     "Cluster",

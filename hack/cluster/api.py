@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hack.cluster.errors import ClusterError
+from hack.support.errors import ClusterError
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON gives it."""

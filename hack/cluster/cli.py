@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hack.cluster import (
-    border,
     clusters,
     external,
-    families,
     gobuild,
-    importing,
+    image_import,
     lifecycle,
+    port_forward,
     preflight,
-    progress,
-    pruning,
+    prune,
     sandbox,
+    toolsets,
 )
-from hack.cluster.errors import ClusterError
+from hack.support import progress
+from hack.support.errors import ClusterError
 
 DESCRIPTION = """\
 A real Kubernetes on this machine as root, without Docker and without a registry.
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="build tool families into the cache")
     build.add_argument(
-        "families", nargs="*", metavar="family", help=f"some of: {', '.join(families.FAMILIES)}"
+        "families", nargs="*", metavar="family", help=f"some of: {', '.join(toolsets.FAMILIES)}"
     )
     build.set_defaults(run=_build)
 
@@ -106,7 +106,7 @@ def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> int:
-    tools = gobuild.ensure(options.families or families.NODE)
+    tools = gobuild.ensure(options.families or toolsets.NODE)
     for folder in tools.folders.values():
         print(folder)
     return 0
@@ -181,21 +181,21 @@ def _import(options: argparse.Namespace) -> int:
     cluster = _living(options.name)
     for archive in options.archives:
         if archive == "-":
-            importing.import_stream(cluster, sys.stdin.buffer)
+            image_import.import_stream(cluster, sys.stdin.buffer)
             continue
-        done = importing.import_image(cluster, Path(archive))
+        done = image_import.import_image(cluster, Path(archive))
         if done.skipped:
             progress.say(f"  ✓ {', '.join(done.names)} is there already")
     return 0
 
 
 def _images(options: argparse.Namespace) -> int:
-    print("\n".join(sorted(importing.images(_living(options.name)))))
+    print("\n".join(sorted(image_import.images(_living(options.name)))))
     return 0
 
 
 def _forward(options: argparse.Namespace) -> int:
-    print(f"127.0.0.1:{border.forward(_living(options.name), options.target)}")
+    print(f"127.0.0.1:{port_forward.forward(_living(options.name), options.target)}")
     return 0
 
 
@@ -211,7 +211,7 @@ def _preflight(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    for line in pruning.prune(images=options.images):
+    for line in prune.prune(images=options.images):
         print(line)
     return 0
 

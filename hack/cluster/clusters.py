@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import paths, processes
-from hack.cluster.errors import ClusterError
+from hack.support import paths, processes
+from hack.support.errors import ClusterError
 
 NODE_NAME = "mens"
 """The one real node."""

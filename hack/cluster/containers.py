@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from hack.cluster import sandbox, waiting
-from hack.cluster.errors import ClusterError, with_log
+from hack.cluster import sandbox
+from hack.support import wait
+from hack.support.errors import ClusterError, with_log
 
 NAMESPACE = "k8s.io"
 """containerd's own namespace in which kubelet's runtime looks for images and containers."""
@@ -35,7 +36,7 @@ def start(box: sandbox.Sandbox, containerd: Path, configuration: Path) -> None:
         return containerd.exists() and "Server" in ctr(containerd, "version", check=False)
 
     try:
-        waiting.until("containerd's answer", answering, 30, 0.05)
+        wait.until("containerd's answer", answering, 30, 0.05)
     except ClusterError as error:
         raise with_log(str(error), box.log("containerd")) from error
 
@@ -44,7 +45,7 @@ def restart(box: sandbox.Sandbox, containerd: Path, configuration: Path) -> None
     """Ends containerd as asked politely and starts it again."""
     pid = box.running()["containerd"]
     subprocess.run([*sandbox.enter(box.init.pid), "kill", str(pid)], check=True)
-    waiting.until("containerd's end", lambda: "containerd" not in box.running(), 20, 0.05)
+    wait.until("containerd's end", lambda: "containerd" not in box.running(), 20, 0.05)
     containerd.unlink(missing_ok=True)
     start(box, containerd, configuration)
 

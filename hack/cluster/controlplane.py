@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hack.cluster import api, sandbox, waiting
-from hack.cluster.errors import ClusterError
+from hack.cluster import api, sandbox
 from hack.cluster.gobuild import Toolbox
+from hack.support import wait
+from hack.support.errors import ClusterError
 
 SERVICE_NETWORK = "10.96.0.0/16"
 
@@ -121,7 +122,7 @@ def wait_ready(box: sandbox.Sandbox, client: api.Client, seconds: float = 90) ->
         return client.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     try:
-        waiting.until("the API server's readiness", ready, seconds)
-        waiting.until("the default service account", pods_possible, 60)
+        wait.until("the API server's readiness", ready, seconds)
+        wait.until("the default service account", pods_possible, 60)
     except ClusterError as error:
         raise ClusterError(f"{error}; see {box.log('kube-apiserver')}") from error

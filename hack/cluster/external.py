@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from hack.cluster import clusters, paths, pki
-from hack.cluster.errors import ClusterError
+from hack.cluster import clusters, pki
+from hack.support import paths
+from hack.support.errors import ClusterError
 
 _CONTEXT = re.compile(r"^current-context:[ \t]*[^\s\"']", re.MULTILINE)
 """A kubeconfig that chooses a context; an empty one chooses nothing."""

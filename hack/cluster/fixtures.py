@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hack.cluster import clusters, errors, external, lifecycle, preflight
+from hack.cluster import clusters, external, lifecycle, preflight
+from hack.support import errors
 
 MakeNamespace = Callable[[clusters.Cluster], str]
 """Makes a namespace in any cluster; it is deleted when the test ends."""

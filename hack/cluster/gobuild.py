@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hack.cluster import families, locks, paths, progress, toolchain
-from hack.cluster.errors import ClusterError
+from hack.cluster import toolchain, toolsets
+from hack.support import locks, paths, progress
+from hack.support.errors import ClusterError
 
 KEEP_GOCACHE_ABOVE = 40 * 2**30
 """Free bytes above which compiled packages are kept: they are gigabytes and results are cached."""
@@ -40,7 +41,7 @@ class Toolbox:
 
 @dataclasses.dataclass
 class _Job:
-    family: families.Family
+    family: toolsets.Family
     go: Path
     target: Path
     estimate: float
@@ -60,7 +61,7 @@ class _Job:
 
 def ensure(names: Iterable[str]) -> Toolbox:
     """Returns the programs of these families, building what the cache does not have yet."""
-    wanted = [families.named(name) for name in dict.fromkeys(names)]
+    wanted = [toolsets.named(name) for name in dict.fromkeys(names)]
     jobs = {family.name: _job(family) for family in wanted}
     missing = [job for job in jobs.values() if not job.target.exists()]
     if missing:
@@ -68,7 +69,7 @@ def ensure(names: Iterable[str]) -> Toolbox:
     return Toolbox({name: job.target for name, job in jobs.items()})
 
 
-def target(family: families.Family) -> Path | None:
+def target(family: toolsets.Family) -> Path | None:
     """Returns the folder of a family's programs for the present inputs, built or not.
 
     None if there is no compiler yet, and so no way to know; asking never installs one.
@@ -77,17 +78,17 @@ def target(family: families.Family) -> Path | None:
     return None if go is None else _folder(family, go[1])
 
 
-def _job(family: families.Family) -> _Job:
+def _job(family: toolsets.Family) -> _Job:
     go, version = toolchain.find(_minimum(family))
     estimate = durations().get(family.name, family.seconds)
     return _Job(family, go, _folder(family, version), estimate)
 
 
-def _folder(family: families.Family, version: str) -> Path:
+def _folder(family: toolsets.Family, version: str) -> Path:
     return paths.cache() / "bin" / f"{family.name}-{family.key(version)}"
 
 
-def _minimum(family: families.Family) -> tuple[int, int]:
+def _minimum(family: toolsets.Family) -> tuple[int, int]:
     return ARGOCD_GO if family.name == "argocd" else toolchain.MINIMUM
 
 
@@ -133,9 +134,9 @@ def _build(job: _Job) -> None:
 
 
 def _compile(job: _Job, output: Path, package: str) -> None:
-    command = [str(job.go), "build", "-v", *families.FLAGS, "-ldflags", job.family.ldflags]
+    command = [str(job.go), "build", "-v", *toolsets.FLAGS, "-ldflags", job.family.ldflags]
     command += ["-o", str(output), package]
-    environment = {**os.environ, **families.ENV, "GOCACHE": str(_gocache())}
+    environment = {**os.environ, **toolsets.ENV, "GOCACHE": str(_gocache())}
     lines: list[str] = []
     with subprocess.Popen(
         command,

@@ -10,27 +10,24 @@ from pathlib import Path
 
 from hack.cluster import (
     api,
-    border,
     cgroups,
     clusters,
     controlplane,
     dns,
     external,
-    families,
     gobuild,
-    importing,
+    image_import,
     kwok,
-    locks,
+    leftovers,
     mountpoints,
-    paths,
     pki,
-    processes,
-    progress,
-    residue,
+    port_forward,
     sandbox,
+    toolsets,
 )
 from hack.cluster import node as nodes
-from hack.cluster.errors import ClusterError
+from hack.support import locks, paths, processes, progress
+from hack.support.errors import ClusterError
 
 INSIDE = "https://127.0.0.1:6443"
 """Where components find the API server within the sandbox."""
@@ -76,7 +73,7 @@ def up(
         running = _running(name, node=node, kwok=kwok)
         if running is not None:
             return running
-        tools = gobuild.ensure(families.needed(node=node, kwok=kwok))
+        tools = gobuild.ensure(toolsets.needed(node=node, kwok=kwok))
         begun = time.monotonic()
         try:
             cluster = _Bringup(name, tools, extra or {}, node=node, kwok=kwok).run()
@@ -96,7 +93,7 @@ def down(name: str = "demo") -> None:
     """
     with locks.held(_lock(name)):
         _end(name, keep_logs=False)
-        left = residue.find(name)
+        left = leftovers.find(name)
         if left:
             raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
         _lock(name).unlink(missing_ok=True)
@@ -169,7 +166,7 @@ class _Bringup:
         if node is not None:
             with progress.step("container runtime"):
                 nodes.start_runtime(box, node)
-                importing.ensure(node.containerd_socket, *importing.pause(self._tools))
+                image_import.ensure(node.containerd_socket, *image_import.pause(self._tools))
         with progress.step("control plane"):
             controlplane.wait_ready(box, client)
         if self._with_kwok:
@@ -191,7 +188,7 @@ class _Bringup:
             pki.write_kubeconfig(self._pki / f"{user}.kubeconfig", text)
 
     def _open_border(self, box: sandbox.Sandbox) -> api.Client:
-        port = border.open_to(box, "border", "127.0.0.1:6443", border.listen())
+        port = port_forward.open_to(box, "border", "127.0.0.1:6443", port_forward.listen())
         server = f"https://127.0.0.1:{port}"
         (self._run / "server").write_text(server + "\n")
         text = pki.kubeconfig(self._pki, "admin", server)
@@ -211,7 +208,7 @@ class _Bringup:
         return None, self._scratch / "containerd"
 
     def _node(self, store: Path) -> nodes.Node:
-        pause_image, _ = importing.pause(self._tools)
+        pause_image, _ = image_import.pause(self._tools)
         return nodes.Node(
             self._name, clusters.NODE_NAME, self._run, self._scratch, store, pause_image
         )
@@ -269,7 +266,7 @@ def _end(name: str, *, keep_logs: bool) -> None:
     cluster = clusters.load(name)
     recorded = () if cluster is None else (cluster.sandbox, cluster.parent)
     # A start that was killed early has a sandbox and no record of it.
-    unrecorded = [each for top in residue.sandboxes(name) for each in (*top.children(), top)]
+    unrecorded = [each for top in leftovers.sandboxes(name) for each in (*top.children(), top)]
     for process in (*recorded, *unrecorded):
         if process is not None:
             process.kill()

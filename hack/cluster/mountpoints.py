@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hack.cluster import clusters, locks, paths
+from hack.cluster import clusters
+from hack.support import locks, paths
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import api, cgroups, containers, sandbox, waiting
-from hack.cluster.errors import ClusterError, with_log
+from hack.cluster import api, cgroups, containers, sandbox
 from hack.cluster.gobuild import Toolbox
+from hack.support import wait
+from hack.support.errors import ClusterError, with_log
 
 DNS_SERVICE_IP = "10.96.0.10"
 """Where pods ask for names."""
@@ -193,7 +194,7 @@ def wait_ready(box: sandbox.Sandbox, node: Node, client: api.Client) -> None:
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
     try:
-        waiting.until("the node's readiness", ready, 60)
+        wait.until("the node's readiness", ready, 60)
     except ClusterError as error:
         raise with_log(str(error), box.log("kubelet")) from error
 

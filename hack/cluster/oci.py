@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from hack.cluster.errors import ClusterError
+from hack.support.errors import ClusterError
 
 _NAME = "io.containerd.image.name"
 _REF = "org.opencontainers.image.ref.name"

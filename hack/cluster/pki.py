@@ -8,7 +8,7 @@ import subprocess
 from concurrent import futures
 from pathlib import Path
 
-from hack.cluster.errors import ClusterError
+from hack.support.errors import ClusterError
 
 DAYS = "30"
 """A local cluster lives for hours; a forgotten key should not be good for years."""

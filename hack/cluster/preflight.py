@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hack.cluster import cgroups, external, families, gobuild, node, paths, progress, space
-from hack.cluster.errors import ClusterError
+from hack.cluster import cgroups, external, gobuild, node, toolsets
+from hack.support import paths, progress, space
+from hack.support.errors import ClusterError
 
 TIERS = ("unit", "model", "cluster", "node", "kwok", "e2e")
 """What tests and targets need, from nothing to images and whole jobs."""
@@ -202,8 +203,8 @@ def _overlay() -> Capability:
 
 
 def _unbuilt(tier: str) -> bool:
-    names = families.needed(node=tier in ("node", "e2e"), kwok=tier == "kwok")
-    targets = [gobuild.target(families.named(name)) for name in names]
+    names = toolsets.needed(node=tier in ("node", "e2e"), kwok=tier == "kwok")
+    targets = [gobuild.target(toolsets.named(name)) for name in names]
     return not all(target is not None and target.exists() for target in targets)
 
 

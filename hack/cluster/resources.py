@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from hack.cluster import api, clusters, waiting
-from hack.cluster.errors import ClusterError
+from hack.cluster import api, clusters
+from hack.support import wait
+from hack.support.errors import ClusterError
 
 KWOK_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 """Marks a node as one that kwok, and no kubelet, answers for."""
@@ -29,7 +30,7 @@ def patch_node_capacity(
         client.merge(f"{path}/status", {"status": {"allocatable": {resource: str(count)}}})
         return False
 
-    waiting.until(f"{count} {resource} on {node}", shown, 30, 0.3)
+    wait.until(f"{count} {resource} on {node}", shown, 30, 0.3)
 
 
 def add_fake_nodes(
@@ -50,7 +51,7 @@ def add_fake_nodes(
         client.merge(
             f"/api/v1/nodes/{name}/status", {"status": {"capacity": has, "allocatable": has}}
         )
-    waiting.until(f"{count} fake nodes", lambda: all(_ready(client, name) for name in names), 60)
+    wait.until(f"{count} fake nodes", lambda: all(_ready(client, name) for name in names), 60)
     return names
 
 

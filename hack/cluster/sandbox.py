@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import init, mountpoints, paths, processes, waiting
-from hack.cluster.errors import ClusterError, with_log
+from hack.cluster import init, mountpoints
+from hack.support import paths, processes, wait
+from hack.support.errors import ClusterError, with_log
 
 NODE_IP = "10.89.0.1"
 """The sandbox's own address: the API server advertises it, so loopback will not do."""
@@ -173,7 +174,7 @@ def _await(run: Path, unshare: "subprocess.Popen[bytes]") -> Sandbox:
             return probe.connect_ex(str(_socket(run))) == 0
 
     try:
-        waiting.until("the sandbox's PID 1 listening", listening, 20, 0.02)
+        wait.until("the sandbox's PID 1 listening", listening, 20, 0.02)
         parent = processes.identify(unshare.pid)
         assert parent is not None
         # It outlives this object on purpose; `Process.kill` reaps it.

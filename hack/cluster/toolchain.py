@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hack.cluster import locks, paths, progress
-from hack.cluster.errors import ClusterError
+from hack.support import locks, paths, progress
+from hack.support.errors import ClusterError
 
 MINIMUM = (1, 26)
 """What Kubernetes 1.36 declares in its go.mod."""

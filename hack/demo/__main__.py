@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable
 
 from hack import cluster, images
-from hack.cluster import external, progress
+from hack.cluster import external
 from hack.demo import console, kubectl, ownership
 from hack.setup import records
+from hack.support import progress
 
 EXPECTED = (kubectl.DemoError, cluster.ClusterError, images.ImagesError)
 """Failures whose message says what to do; of any other a traceback says more."""

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from hack.cluster import paths, progress
 from hack.setup import durations
+from hack.support import paths, progress
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines where there is no terminal."""

@@ -13,7 +13,7 @@ import zstandard
 
 from hack import cluster, images
 from hack.demo import (
-    asking,
+    client,
     console,
     kubectl,
     model,
@@ -24,7 +24,7 @@ from hack.demo import (
     sources,
 )
 from hack.setup import environment
-from mens.artifacts import manifests, reading, refs, s3
+from mens.artifacts import manifests, reader, refs, s3
 from mens_trainer import convert
 
 NAMESPACE = ownership.NAMESPACE
@@ -80,7 +80,7 @@ def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
         with stages.stage("ask", "Ask both the same held-out questions"):
             asked = questions.choose(_held_out(storage.store, corpus), QUESTIONS)
             with kube.forward(NAMESPACE, f"service/{NAME}", 8000) as address:
-                answers = asking.ask(address, (BASE, NAME), asked)
+                answers = client.ask(address, (BASE, NAME), asked)
         details = _details(storage.store, trained)
     stages.keep()
     stages.seconds["total"] = round(time.time() - began, 1)
@@ -156,7 +156,7 @@ def _artifact(found: dict[str, Any]) -> refs.ArtifactRef:
 
 def _held_out(target: s3.S3Store, corpus: dict[str, Any]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
-        reading.fetch(target, _artifact(corpus), Path(scratch), only=["validation.jsonl.zst"])
+        reader.fetch(target, _artifact(corpus), Path(scratch), only=["validation.jsonl.zst"])
         with zstandard.open(Path(scratch) / "validation.jsonl.zst", "rt") as lines:
             return [json.loads(line) for line in lines]
 

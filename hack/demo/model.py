@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hack.cluster import paths
+from hack.support import paths
 from mens_trainer import convert
 
 

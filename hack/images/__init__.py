@@ -4,7 +4,7 @@ The commands are `python -m hack.images --help`; other tools call `ensure`. Stan
 this package runs before any virtual environment exists.
 """
 
-from hack.images.ensuring import Result, ensure, lacking, room, run
-from hack.images.running import ImagesError
+from hack.images.sync import Result, ensure, lacking, room, run
+from hack.support.commands import ImagesError
 
 __all__ = ["ImagesError", "Result", "ensure", "lacking", "room", "run"]

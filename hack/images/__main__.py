@@ -5,8 +5,9 @@ import dataclasses
 import json
 import sys
 
-from hack.cluster import ClusterError, clusters, external, pruning
-from hack.images import base, buildah, catalog, ensuring, keys, plans, preflight, running, targets
+from hack.cluster import ClusterError, clusters, external, prune
+from hack.images import base, buildah, catalog, keys, plans, preflight, sync, targets
+from hack.support import commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (running.ImagesError, ClusterError, KeyError) as error:
+    except (commands.ImagesError, ClusterError, KeyError) as error:
         print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
         return 1
     return status
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 def _build(options: argparse.Namespace) -> int:
     names = options.names or None
     where: list[clusters.Cluster | None] = [*_clusters(options.cluster)]
-    results = [ensuring.run(cluster, names) for cluster in where or [None]]
+    results = [sync.run(cluster, names) for cluster in where or [None]]
     if options.json:
         print(json.dumps([dataclasses.asdict(result) for result in results]))
     else:
@@ -55,7 +56,7 @@ def _clusters(name: str | None) -> list[clusters.Cluster]:
     if name is not None:
         cluster = clusters.load(name)
         if cluster is None or not cluster.alive():
-            raise running.ImagesError(f"cluster {name} is not up: python -m hack.cluster up")
+            raise commands.ImagesError(f"cluster {name} is not up: python -m hack.cluster up")
         return [cluster]
     theirs = external.find()
     if theirs is not None:
@@ -92,7 +93,7 @@ def _prune(options: argparse.Namespace) -> int:
         print(f"removed {reference}")
     # Its layers are links to the same bytes, which take space until both names are gone. Only a
     # running containerd can say which are old; anew they come in seconds.
-    if pruning.forget_images():
+    if prune.forget_images():
         print("removed the images kept for the next cluster: it links them again")
     return 0
 

@@ -9,7 +9,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from hack.images import buildah, catalog, running
+from hack.images import buildah, catalog
+from hack.support import commands
 
 NAME = "mens-base"
 
@@ -56,6 +57,6 @@ def build(store: buildah.Store, log: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="base-", dir=store.root.parent) as work:
         archive = Path(work) / "base.tar"
         command = ["mmdebstrap", *OPTIONS, f"--include={','.join(PACKAGES)}", SUITE, str(archive)]
-        running.run([*command, *([sources] if sources else [])], log)
+        commands.run([*command, *([sources] if sources else [])], log)
         (Path(work) / "Dockerfile").write_text(DOCKERFILE)
         store.build(reference(), Path(work) / "Dockerfile", Path(work), log)

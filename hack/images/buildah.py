@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hack.cluster import locks, paths, progress
-from hack.images import layers, registries, running
+from hack.images import layers, registries
+from hack.support import commands, locks, paths, progress
 
 UV_CACHE = "/var/cache/uv"
 """Where a build finds the host's uv cache. Not the path of the Dockerfiles' cache mounts: with
@@ -53,7 +53,7 @@ class Store:
                 command += ["--build-arg", f"{name}={value}"]
             for source, inside in {**mounts, str(_uv_cache()): UV_CACHE}.items():
                 command += ["--volume", f"{source}:{inside}"]
-            running.run([*command, str(context)], log)
+            commands.run([*command, str(context)], log)
 
     def references(self) -> set[str]:
         """Returns the full references of the images there are."""
@@ -68,21 +68,21 @@ class Store:
         for image in self._images():
             if reference in (image.get("names") or []):
                 return layers.read(self.root, image)
-        raise running.ImagesError(f"{reference} is not in {self.root}: build it first")
+        raise commands.ImagesError(f"{reference} is not in {self.root}: build it first")
 
     def tag(self, reference: str, another: str) -> None:
         """Gives an image one more name."""
-        running.output(self.command("tag", reference, another))
+        commands.output(self.command("tag", reference, another))
 
     def remove(self, references: Sequence[str]) -> None:
         """Removes images, and what no image needs any more."""
         if references:
-            running.output(self.command("rmi", "--force", *references))
+            commands.output(self.command("rmi", "--force", *references))
 
     def remove_unnamed(self) -> None:
         """Removes images without a name: steps of builds, kept to build faster."""
         if self.root.exists():
-            running.output(self.command("rmi", "--prune", "--force"))
+            commands.output(self.command("rmi", "--prune", "--force"))
 
     def _images(self) -> list[layers.Record]:
         try:

@@ -17,7 +17,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hack.images import archives, buildah, layers, running
+from hack.images import archives, buildah, layers
+from hack.support import commands
 
 NAMESPACE = "k8s.io"
 """The namespace in which kubelet's runtime looks."""
@@ -35,7 +36,7 @@ class Containerd:
 
     def ctr(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Runs containerd's client and returns what it printed."""
-        return running.output(self.command(*arguments), stdin)
+        return commands.output(self.command(*arguments), stdin)
 
     def references(self) -> set[str]:
         """Returns the references of the images it has."""
@@ -76,7 +77,7 @@ class Containerd:
         # ctr pins what it prepares. From here on the image holds its snapshots, so that they go
         # when it goes.
         for chain in chains:
-            with contextlib.suppress(running.ImagesError):
+            with contextlib.suppress(commands.ImagesError):
                 self.ctr("snapshots", "label", chain, "containerd.io/gc.root=")
 
     def _adopt_layer(self, chain: str, parent: str, folder: Path) -> None:
@@ -86,7 +87,7 @@ class Containerd:
             _link(folder, self._writable(key))
             self.ctr("snapshots", "commit", chain, key)
         except BaseException:
-            with contextlib.suppress(running.ImagesError):
+            with contextlib.suppress(commands.ImagesError):
                 self.ctr("snapshots", "rm", key)
             raise
 
@@ -99,7 +100,7 @@ class Containerd:
         if "bind" in said:
             # The lowest layer has nothing to overlay: its folder is bound as it is.
             return _folder(next(word for word in said if word.endswith("/fs")))
-        raise running.ImagesError(f"this snapshotter gives no folder to fill: {' '.join(said)}")
+        raise commands.ImagesError(f"this snapshotter gives no folder to fill: {' '.join(said)}")
 
     def _snapshots(self) -> set[str]:
         lines = self.ctr("snapshots", "ls").splitlines()[1:]
@@ -111,7 +112,7 @@ def import_archive(
 ) -> None:
     """Imports an image the ordinary way: an archive of all layers, which is deleted afterwards."""
     with archived(store, reference, work, log) as archive:
-        running.run(containerd.command("images", "import", str(archive)), log)
+        commands.run(containerd.command("images", "import", str(archive)), log)
 
 
 @contextlib.contextmanager
@@ -120,7 +121,7 @@ def archived(store: buildah.Store, reference: str, work: Path, log: Path) -> Ite
     with tempfile.TemporaryDirectory(prefix="archive-", dir=work) as folder:
         archive = Path(folder) / "image.tar"
         push = store.command("push", "--quiet", "--disable-compression", reference)
-        running.run([*push, f"docker-archive:{archive}:{reference}"], log)
+        commands.run([*push, f"docker-archive:{archive}:{reference}"], log)
         yield archive
 
 
@@ -135,12 +136,12 @@ def _link(source: Path, target: Path) -> None:
         )
         if done.returncode == 0:
             return
-        running.run(["find", str(target), "-mindepth", "1", "-delete"], Path(os.devnull))
+        commands.run(["find", str(target), "-mindepth", "1", "-delete"], Path(os.devnull))
     said = done.stderr.decode(errors="replace").strip()
-    raise running.ImagesError(f"could not copy {source} to {target}: {said}")
+    raise commands.ImagesError(f"could not copy {source} to {target}: {said}")
 
 
 def _folder(path: str) -> Path:
     if not Path(path).is_dir():
-        raise running.ImagesError(f"containerd's {path} is not a folder of this machine")
+        raise commands.ImagesError(f"containerd's {path} is not a folder of this machine")
     return Path(path)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hack.cluster import paths
+from hack.support import paths
 
 
 def known() -> dict[str, float]:

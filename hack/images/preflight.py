@@ -4,8 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-from hack.cluster import paths, preflight, space
+from hack.cluster import preflight
 from hack.cluster.preflight import Capability
+from hack.support import paths, space
 
 HEAVY_DISK = 22 * space.GB
 """Room for building the heavy layer: 20 GB at its peak (measured)."""

@@ -5,8 +5,9 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from hack.cluster import clusters, importing, paths, progress
-from hack.images import buildah, containerd, running
+from hack.cluster import clusters, image_import
+from hack.images import buildah, containerd
+from hack.support import commands, paths, progress
 
 REGISTRY_VARIABLE = "MENS_REGISTRY"
 """Names the registry from which a cluster that is not ours pulls."""
@@ -38,7 +39,7 @@ class Embedded(Target):
         """Links the image's layers; goes through an archive where that does not work."""
         try:
             self.runtime.adopt(store.image(reference), reference)
-        except (running.ImagesError, ValueError, KeyError) as error:
+        except (commands.ImagesError, ValueError, KeyError) as error:
             progress.say(f"  {reference} goes through an archive: {error}")
             containerd.import_archive(self.runtime, store, reference, paths.cache() / "images", log)
 
@@ -51,12 +52,12 @@ class Kind(Target):
 
     def references(self) -> set[str]:
         """Returns the references it has."""
-        return importing.images(self.cluster)
+        return image_import.images(self.cluster)
 
     def bring(self, store: buildah.Store, reference: str, log: Path) -> None:
         """Loads an archive of the whole image."""
         with containerd.archived(store, reference, paths.cache() / "images", log) as archive:
-            importing.import_image(self.cluster, archive)
+            image_import.import_image(self.cluster, archive)
 
 
 def target_for(cluster: clusters.Cluster | None) -> Target | None:
@@ -89,7 +90,7 @@ def for_foreign(
     for name, reference in references.items():
         lines.append("  " + " ".join(store.command("push", reference, f"docker://{pushed[name]}")))
     lines.append(f"then set {REGISTRY_VARIABLE}=REGISTRY and run this again")
-    raise running.ImagesError("\n".join(lines))
+    raise commands.ImagesError("\n".join(lines))
 
 
 def _elsewhere(reference: str, registry: str) -> str:

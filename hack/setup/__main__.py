@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hack.cluster import errors, external, families, interrupts, preflight
-from hack.setup import capabilities, environment, plans, records, running
+from hack.cluster import external, preflight, toolsets
+from hack.setup import capabilities, environment, plans, records, runner
+from hack.support import errors, interrupts
 from hack.tiers import tiers
 
 
@@ -49,8 +50,8 @@ def demo() -> int:
     theirs = external.find()
     preflight.install_packages("e2e" if theirs is None else "images")
     capabilities.require("e2e")
-    build = families.NODE if theirs is None else external.lacking(theirs)
-    outcome = running.run(plans.for_demo(build), title="setup for the demo")
+    build = toolsets.NODE if theirs is None else external.lacking(theirs)
+    outcome = runner.run(plans.for_demo(build), title="setup for the demo")
     records.write(records.Record(began, outcome.seconds))
     return 1 if outcome.failed else 0
 
@@ -71,7 +72,7 @@ def test(chosen: Sequence[tiers.Tier]) -> int:
             lacking[tier.name] = "; ".join(said)
     allowed = [tier for tier in chosen if tier.name not in {*broken, *lacking}]
     bearable = {step.name for step in plans.STEPS} - {plans.ENVIRONMENT.name}
-    outcome = running.run(plans.for_tiers(allowed), title="setup for the tests", bearable=bearable)
+    outcome = runner.run(plans.for_tiers(allowed), title="setup for the tests", bearable=bearable)
     broken |= plans.broken(allowed, outcome.failed)
     records.write(records.Record(began, outcome.seconds, broken, lacking))
     return 1 if plans.ENVIRONMENT.name in outcome.failed else 0

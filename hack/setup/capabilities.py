@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hack import images
-from hack.cluster import errors, preflight
+from hack.cluster import preflight
 from hack.setup import environment
+from hack.support import errors
 
 
 def lacking(tier: str) -> list[str]:

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hack.cluster import preflight, progress, space
-from hack.cluster.errors import ClusterError
+from hack.cluster import preflight
 from hack.images import preflight as building
 from hack.images import registries
+from hack.support import progress, space
+from hack.support.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parents[2]
 """Root of the checkout."""

@@ -6,9 +6,9 @@ import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from hack.cluster import families
+from hack.cluster import toolsets
 from hack.setup import environment
-from hack.setup.running import Step
+from hack.setup.runner import Step
 from hack.tiers import tiers
 
 PYTHON = sys.executable
@@ -18,7 +18,7 @@ VENV_PYTHON = str(environment.python())
 
 ENVIRONMENT = Step("environment", "Python environment", (PYTHON, "-m", "hack.setup", "init"))
 _BUILD = (PYTHON, "-m", "hack.cluster", "build")
-BINARIES = Step("binaries", "Kubernetes from source", (*_BUILD, *families.NODE))
+BINARIES = Step("binaries", "Kubernetes from source", (*_BUILD, *toolsets.NODE))
 IMAGES = Step(
     "images",
     "container images",

@@ -12,8 +12,9 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from hack.cluster import errors, external, interrupts, lifecycle
+from hack.cluster import external, lifecycle
 from hack.setup import capabilities, records
+from hack.support import errors, interrupts
 from hack.tiers import tiers
 
 ROOT = Path(__file__).resolve().parents[2]

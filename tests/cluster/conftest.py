@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mens.crdgen import definitions
-from tests.support import apiserver, probing
+from tests.support import apiserver, schema_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def server(control_plane: Any) -> Iterator[apiserver.ApiServer]:
     """The API server with our definitions, and that of the probe, installed and served."""
     control_plane.kubectl_run("apply", "-f", str(ROOT / "crds"))
-    probe = definitions.definition_of(probing.Probe)
+    probe = definitions.definition_of(schema_probe.Probe)
     control_plane.kubectl_run("apply", "-f", "-", stdin=json.dumps(probe))
     names = [f"crd/{definitions.name_of(each)}" for each in definitions.RESOURCES]
-    names.append(f"crd/{definitions.name_of(probing.Probe)}")
+    names.append(f"crd/{definitions.name_of(schema_probe.Probe)}")
     control_plane.kubectl_run("wait", "--for=condition=Established", "--timeout=30s", *names)
     found = apiserver.ApiServer(control_plane.kubeconfig)
     _wait_until_served(found, "probes")

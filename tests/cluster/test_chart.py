@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import apiserver, helming
+from tests.support import apiserver, helm
 
 pytestmark = pytest.mark.cluster
 
@@ -28,13 +28,13 @@ class Release:
         self.cluster, self.server, self.namespace = cluster, server, namespace
 
     def helm(self, *words: str) -> str:
-        done = helming.run(*words, "-n", self.namespace, kubeconfig=self.cluster.kubeconfig)
+        done = helm.run(*words, "-n", self.namespace, kubeconfig=self.cluster.kubeconfig)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def upgrade(self, *words: str) -> str:
         # The definitions may be there from other tests; a release takes them over.
-        chart = str(helming.CHART)
+        chart = str(helm.CHART)
         return self.helm("upgrade", "--install", "--take-ownership", RELEASE, chart, *words)
 
     def get(self, *words: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def release(control_plane: Any, server: apiserver.ApiServer, namespace: str) -> 
         "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
     )
     yield Release(control_plane, server, namespace)
-    helming.run(
+    helm.run(
         "uninstall", RELEASE, "-n", namespace, "--ignore-not-found",
         kubeconfig=control_plane.kubeconfig,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def release(control_plane: Any, server: apiserver.ApiServer, namespace: str) -> 
 @pytest.mark.parametrize("words", [[], EVERYTHING, ["--set", "watchNamespaces={default}"]])
 def test_server_accepts_every_object(words: list[str], release: Release) -> None:
     """Each rendered object passes the server's own validation, strictly."""
-    text = release.helm("template", RELEASE, str(helming.CHART), *words)
+    text = release.helm("template", RELEASE, str(helm.CHART), *words)
     release.cluster.kubectl_run(
         "apply", "--dry-run=server", "--server-side", "--force-conflicts",
         "--validate=strict", "-f", "-", stdin=text,
@@ -204,7 +204,7 @@ def test_admission_policy(
     if kind == "MensTrainRun":
         spec["corpusRef"] = {"name": "a"}
     probe = {"baseModel": {"uri": "s3://other/m"}}
-    helming.wait_until(
+    helm.wait_until(
         lambda: not server.dry_create(release.namespace, "mensserves", "MensServe", probe).accepted,
         "the policy to take effect",
     )
@@ -233,7 +233,7 @@ def test_admission_policy_spares_what_is_there(
     made = server.call("POST", runs, old)
     assert made.accepted, made.message
     release.upgrade(*words, "--set", "admissionPolicy.maxGpus=1")
-    helming.wait_until(
+    helm.wait_until(
         lambda: (
             not server.dry_create(release.namespace, "menstrainruns", "MensTrainRun", spec).accepted
         ),

@@ -13,7 +13,7 @@ import yaml
 
 from mens.api import kube
 from mens.crdgen import definitions
-from tests.support import apiserver, probing
+from tests.support import apiserver, schema_probe
 
 pytestmark = pytest.mark.cluster
 
@@ -32,7 +32,7 @@ UNSAFE = (
     "No part of the key may be '.' or '..' or have more than 255 characters, nor may the bucket's "
     "name hold '..'."
 )
-RESOURCES = {each.NAMES.kind: each for each in [*definitions.RESOURCES, probing.Probe]}
+RESOURCES = {each.NAMES.kind: each for each in [*definitions.RESOURCES, schema_probe.Probe]}
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("MensCorpus", "Give exactly one of: s3, git."): {
         "sources": [{"name": "a", "extract": ["MarkdownSections"]}]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mens.api import kube
 from mens.crdgen import definitions
-from tests.support import apiserver, probing, specs
+from tests.support import apiserver, schema_probe, specs
 
 pytestmark = pytest.mark.cluster
 
@@ -20,7 +20,7 @@ EXAMPLES = 200
 
 
 @pytest.mark.parametrize(
-    "resource", [*definitions.RESOURCES, probing.Probe], ids=lambda each: each.NAMES.kind
+    "resource", [*definitions.RESOURCES, schema_probe.Probe], ids=lambda each: each.NAMES.kind
 )
 def test_pydantic_and_api_server_agree(
     resource: type[kube.Resource], server: apiserver.ApiServer, namespace: str

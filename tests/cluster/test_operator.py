@@ -18,7 +18,7 @@ import pytest
 
 from mens.artifacts import manifests, memory
 from mens_operator.cluster import errors, kinds, kubernetes
-from tests.support import helming, operating, simulation
+from tests.support import helm, operator_process, simulation
 
 pytestmark = pytest.mark.cluster
 
@@ -26,9 +26,9 @@ DETAILS = {"fingerprint": "sha256:1", "rows": {"train": 9, "validation": 1}}
 
 
 @pytest.fixture
-async def space(control_plane: Any) -> AsyncIterator[operating.Space]:
-    async with operating.space_on(str(control_plane.kubeconfig)) as made:
-        await operating.install_crds(made.cluster)
+async def space(control_plane: Any) -> AsyncIterator[operator_process.Space]:
+    async with operator_process.space_on(str(control_plane.kubeconfig)) as made:
+        await operator_process.install_crds(made.cluster)
         yield made
 
 
@@ -44,7 +44,7 @@ def world() -> simulation.Simulation:
     return simulation.Simulation()
 
 
-async def build(space: operating.Space, world: simulation.Simulation, name: str) -> None:
+async def build(space: operator_process.Space, world: simulation.Simulation, name: str) -> None:
     """Play the Job controller for one corpus, from its Job to its end."""
     key = space.key(kinds.CORPUS, name)
 
@@ -57,30 +57,30 @@ async def build(space: operating.Space, world: simulation.Simulation, name: str)
         return mine[-1] if mine else None
 
     made = await space.wait(job, bool)
-    await operating.running(made, space)
+    await operator_process.running(made, space)
     await space.wait(lambda: space.said(key, "Running"), lambda said: said[0] == "True")
     env = made["spec"]["template"]["spec"]["containers"][0]["env"]
     work = next(item["value"] for item in env if item["name"] == "MENS_JOB")
     output = simulation.json.loads(work)["output"]
     world.publish(output, manifests.Kind.CORPUS, details=DETAILS)
-    await operating.complete(made, space)
+    await operator_process.complete(made, space)
     await space.wait(
         lambda: space.said(key, "Succeeded"), lambda said: said == ("True", "Succeeded")
     )
 
 
 async def test_a_smooth_run_costs_three_writes_and_a_restart_none(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """One Job and two statuses on a real API server; a new process has nothing to write."""
-    async with operating.operator(space, kubeconfig, world.store) as (_, counting):
+    async with operator_process.operator(space, kubeconfig, world.store) as (_, counting):
         await space.user(simulation.CORPUS, "docs")
         await build(space, world, "docs")
         events = counting.counts.pop("POST events")
         assert counting.counts == {"PATCH jobs": 1, "PATCH menscorpora/status": 2}
         assert events <= 2
     before = await space.cluster.get(space.key(kinds.CORPUS, "docs"))
-    async with operating.operator(space, kubeconfig, world.store) as (made, counting):
+    async with operator_process.operator(space, kubeconfig, world.store) as (made, counting):
         await asyncio.wait_for(made.elector.led.wait(), 5)
         await asyncio.sleep(2)
         assert not counting.counts
@@ -92,17 +92,17 @@ async def test_a_smooth_run_costs_three_writes_and_a_restart_none(
 
 
 async def test_what_vanished_while_nobody_looked_is_gone(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """Deleted in a gap: no ghost in the cache; changed in a gap: planned for as it is now."""
-    async with operating.operator(space, kubeconfig, world.store):
+    async with operator_process.operator(space, kubeconfig, world.store):
         for name in ("one", "two", "three"):
             await space.user(simulation.CORPUS, name)
         await space.wait(space.jobs, lambda jobs: len(jobs) == 3)
     for name in ("one", "two"):
         await space.cluster.delete(space.key(kinds.CORPUS, name))
     await space.user(simulation.CORPUS, "three", suspend=True)
-    async with operating.operator(space, kubeconfig, world.store) as (made, _):
+    async with operator_process.operator(space, kubeconfig, world.store) as (made, _):
         three = space.key(kinds.CORPUS, "three")
         await space.wait(
             lambda: space.said(three, "Succeeded"), lambda said: said[1] == "Suspended"
@@ -112,10 +112,10 @@ async def test_what_vanished_while_nobody_looked_is_gone(
 
 
 async def test_deletions_are_heard_through_kopf(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """A running operator forgets what is deleted, and does not plan for it any more."""
-    async with operating.operator(space, kubeconfig, world.store) as (made, _):
+    async with operator_process.operator(space, kubeconfig, world.store) as (made, _):
         await space.user(simulation.CORPUS, "docs")
         await space.wait(space.jobs, bool)
         await space.cluster.delete(space.key(kinds.CORPUS, "docs"))
@@ -127,10 +127,10 @@ async def test_deletions_are_heard_through_kopf(
 
 
 async def test_lost_writes_are_made_good(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """Every second write fails at first; each is idempotent, so the end is the same."""
-    async with operating.operator(space, kubeconfig, world.store) as (_, counting):
+    async with operator_process.operator(space, kubeconfig, world.store) as (_, counting):
         count = [0]
 
         def flaky(what: str) -> None:
@@ -145,15 +145,15 @@ async def test_lost_writes_are_made_good(
 
 
 async def test_health_and_metrics_answer(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """Alive, ready after the first lists, and a few numbers."""
-    port = operating.free_port()
+    port = operator_process.free_port()
     async with (
-        operating.operator(space, kubeconfig, world.store, health_port=port),
+        operator_process.operator(space, kubeconfig, world.store, health_port=port),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,
     ):
-        await space.wait(lambda: operating.ready(port), lambda status: status == 200)
+        await space.wait(lambda: operator_process.ready(port), lambda status: status == 200)
         async with client.get("/healthz") as answer:
             assert answer.status == 200
         async with client.get("/metrics") as answer:
@@ -161,11 +161,11 @@ async def test_health_and_metrics_answer(
 
 
 async def test_a_stopped_leader_writes_nothing_beside_its_successor(
-    space: operating.Space, kubeconfig: str, tmp_path: Path
+    space: operator_process.Space, kubeconfig: str, tmp_path: Path
 ) -> None:
     """SIGSTOP the leader: another writes within 12 s; continued, the old one exits, silent."""
-    one_port, two_port = operating.free_port(), operating.free_port()
-    one = operating.program(space, kubeconfig, "one", tmp_path / "one.log", one_port)
+    one_port, two_port = operator_process.free_port(), operator_process.free_port()
+    one = operator_process.program(space, kubeconfig, "one", tmp_path / "one.log", one_port)
     two = None
     seen: list[str] = []
     watching = None
@@ -173,8 +173,8 @@ async def test_a_stopped_leader_writes_nothing_beside_its_successor(
         first = space.key(kinds.CORPUS, "first")
         await space.user(simulation.CORPUS, "first")
         await space.wait(lambda: space.status(first), bool, 30)
-        two = operating.program(space, kubeconfig, "two", tmp_path / "two.log", two_port)
-        await space.wait(lambda: operating.ready(two_port), lambda status: status == 200, 30)
+        two = operator_process.program(space, kubeconfig, "two", tmp_path / "two.log", two_port)
+        await space.wait(lambda: operator_process.ready(two_port), lambda status: status == 200, 30)
         await asyncio.sleep(2)  # it has seen the record change
         os.kill(one.pid, signal.SIGSTOP)
         stopped = time.monotonic()
@@ -214,12 +214,12 @@ async def test_a_stopped_leader_writes_nothing_beside_its_successor(
                 process.wait()
 
 
-async def _both(space: operating.Space, *keys: kinds.Key) -> str:
+async def _both(space: operator_process.Space, *keys: kinds.Key) -> str:
     return " ".join([str(await space.status(key)) for key in keys])
 
 
 async def test_it_waits_for_crds_and_then_works(
-    space: operating.Space, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+    space: operator_process.Space, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its CRDs the operator is alive and not ready, and goes on once they are there."""
     real = type(space.cluster).raw
@@ -232,7 +232,7 @@ async def test_it_waits_for_crds_and_then_works(
 
     monkeypatch.setattr(type(space.cluster), "raw", raw)
     store = memory.MemoryStore(["mens"])
-    async with operating.operator(space, kubeconfig, store) as (made, _):
+    async with operator_process.operator(space, kubeconfig, store) as (made, _):
         await asyncio.sleep(1)
         assert made.unready()
         assert not made.problems()
@@ -243,7 +243,7 @@ async def test_it_waits_for_crds_and_then_works(
 
 
 async def test_pods_pass_the_restricted_policy(
-    space: operating.Space, kubeconfig: str, world: simulation.Simulation
+    space: operator_process.Space, kubeconfig: str, world: simulation.Simulation
 ) -> None:
     """The strictest pod security standard, enforced by the API server, admits all three pods."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -258,7 +258,7 @@ async def test_pods_pass_the_restricted_policy(
     base = world.add_model()
     corpus = "s3://mens/corpora/x/1"
     digest = world.publish(corpus, manifests.Kind.CORPUS, details=DETAILS)
-    async with operating.operator(space, kubeconfig, world.store):
+    async with operator_process.operator(space, kubeconfig, world.store):
         await space.user(simulation.CORPUS, "docs")
         await build(space, world, "docs")
         await space.user(simulation.TRAINRUN, "tune")
@@ -279,7 +279,7 @@ async def test_pods_pass_the_restricted_policy(
     assert base != digest
 
 
-async def restricted(space: operating.Space, kubeconfig: str, folder: Path) -> str:
+async def restricted(space: operator_process.Space, kubeconfig: str, folder: Path) -> str:
     """Make the chart's account with the chart's roles; return a kubeconfig of its own."""
     words = ("-n", space.namespace, "--set", f"watchNamespaces={{{space.namespace}}}")
     account = "mens-operator"
@@ -289,7 +289,7 @@ async def restricted(space: operating.Space, kubeconfig: str, folder: Path) -> s
         "Role": f"/apis/rbac.authorization.k8s.io/v1{where}/roles",
         "RoleBinding": f"/apis/rbac.authorization.k8s.io/v1{where}/rolebindings",
     }
-    for obj in helming.template(*words):
+    for obj in helm.template(*words):
         if obj["kind"] in paths:
             assert obj["metadata"]["namespace"] == space.namespace
             await space.cluster._json("POST", paths[obj["kind"]], body=obj)
@@ -311,7 +311,7 @@ def owners(jobs: list[Any]) -> set[str]:
 
 
 async def test_least_privilege_suffices(
-    space: operating.Space,
+    space: operator_process.Space,
     kubeconfig: str,
     world: simulation.Simulation,
     tmp_path: Path,
@@ -324,8 +324,8 @@ async def test_least_privilege_suffices(
     world.add_model()
     cluster = await kubernetes.connect(own)
     try:
-        limited = operating.Space(cluster, space.namespace)
-        async with operating.operator(limited, own, world.store):
+        limited = operator_process.Space(cluster, space.namespace)
+        async with operator_process.operator(limited, own, world.store):
             await space.user(simulation.CORPUS, "docs", ttlSecondsAfterFinished=3)
             await build(space, world, "docs")
             await space.user(simulation.SERVE, "chat", adapters=[])
@@ -343,7 +343,7 @@ async def test_least_privilege_suffices(
 
 
 async def test_a_namespace_without_rights_stops_no_other(
-    space: operating.Space,
+    space: operator_process.Space,
     kubeconfig: str,
     world: simulation.Simulation,
     tmp_path: Path,
@@ -354,9 +354,12 @@ async def test_a_namespace_without_rights_stops_no_other(
     monkeypatch.setenv("KUBECONFIG", own)
     cluster = await kubernetes.connect(own)
     try:
-        limited = operating.Space(cluster, space.namespace)
+        limited = operator_process.Space(cluster, space.namespace)
         both = ("default", space.namespace)
-        async with operating.operator(limited, own, world.store, namespaces=both) as (made, _):
+        async with operator_process.operator(limited, own, world.store, namespaces=both) as (
+            made,
+            _,
+        ):
             await space.user(simulation.CORPUS, "docs")
             await build(space, world, "docs")
             assert made.numbers()['mens_operator_namespace_refused{namespace="default"}'] == 1

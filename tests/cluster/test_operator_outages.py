@@ -21,7 +21,7 @@ import pytest
 from hack.cluster import clusters, lifecycle, sandbox
 from mens.artifacts import manifests, refs, s3
 from mens_operator.cluster import errors, kinds
-from tests.support import operating, simulation
+from tests.support import operator_process, simulation
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.cluster
@@ -46,25 +46,34 @@ def plane(control_plane: clusters.Cluster) -> Iterator[clusters.Cluster]:
 
 
 @pytest.fixture
-async def space(plane: clusters.Cluster) -> AsyncIterator[operating.Space]:
-    async with operating.space_on(str(plane.kubeconfig)) as made:
-        await operating.install_crds(made.cluster)
+async def space(plane: clusters.Cluster) -> AsyncIterator[operator_process.Space]:
+    async with operator_process.space_on(str(plane.kubeconfig)) as made:
+        await operator_process.install_crds(made.cluster)
         yield made
 
 
 class Kubelet:
     """Keeps the operator's program running."""
 
-    def __init__(self, space: operating.Space, kubeconfig: Path, log: Path, env: dict[str, str]):
-        self._arguments = (space, str(kubeconfig), "operator", log, operating.free_port(), env)
-        self._process = operating.program(*self._arguments)
+    def __init__(
+        self, space: operator_process.Space, kubeconfig: Path, log: Path, env: dict[str, str]
+    ):
+        self._arguments = (
+            space,
+            str(kubeconfig),
+            "operator",
+            log,
+            operator_process.free_port(),
+            env,
+        )
+        self._process = operator_process.program(*self._arguments)
         self.ends: list[int] = []
 
     async def run(self) -> None:
         while True:
             self.ends.append(await asyncio.to_thread(self._process.wait))
             await asyncio.sleep(RESTART)
-            self._process = operating.program(*self._arguments)
+            self._process = operator_process.program(*self._arguments)
 
     def kill(self) -> None:
         self._process.kill()
@@ -79,7 +88,7 @@ class Kubelet:
 class JobController:
     """Completes every Job a while after it came, and remembers all it ever saw."""
 
-    def __init__(self, space: operating.Space, store: s3.S3Store) -> None:
+    def __init__(self, space: operator_process.Space, store: s3.S3Store) -> None:
         self._space = space
         self._world = simulation.Simulation()
         self._world.store = store  # type: ignore[assignment]  # publishes into the real one
@@ -99,7 +108,7 @@ class JobController:
         uid = job["metadata"]["uid"]
         if uid not in self.seen:
             self.seen[uid] = job["metadata"]["ownerReferences"][0]["name"]
-            await operating.running(job, self._space)
+            await operator_process.running(job, self._space)
         elif not self.hold and "completionTime" not in job.get("status", {}):
             env = job["spec"]["template"]["spec"]["containers"][0]["env"]
             work = next(item["value"] for item in env if item["name"] == "MENS_JOB")
@@ -107,11 +116,13 @@ class JobController:
             await asyncio.to_thread(
                 self._world.publish, output, manifests.Kind.CORPUS, details=DETAILS
             )
-            await operating.complete(job, self._space)
+            await operator_process.complete(job, self._space)
 
 
 @pytest.fixture
-async def controller(space: operating.Space, s3_store: s3.S3Store) -> AsyncIterator[JobController]:
+async def controller(
+    space: operator_process.Space, s3_store: s3.S3Store
+) -> AsyncIterator[JobController]:
     made = JobController(space, s3_store)
     running = asyncio.create_task(made.run())
     yield made
@@ -122,7 +133,7 @@ async def controller(space: operating.Space, s3_store: s3.S3Store) -> AsyncItera
 @pytest.fixture
 async def kubelet(
     plane: clusters.Cluster,
-    space: operating.Space,
+    space: operator_process.Space,
     s3_server: S3Server,
     bucket: refs.Uri,
     tmp_path: Path,
@@ -134,7 +145,7 @@ async def kubelet(
     await made.end(running)
 
 
-async def succeeded(space: operating.Space, names: list[str], seconds: float = 60) -> None:
+async def succeeded(space: operator_process.Space, names: list[str], seconds: float = 60) -> None:
     for name in names:
         await space.wait(
             lambda name=name: space.said(space.key(kinds.CORPUS, name), "Succeeded"),
@@ -144,7 +155,7 @@ async def succeeded(space: operating.Space, names: list[str], seconds: float = 6
 
 
 async def test_killed_at_random_moments_it_loses_and_doubles_nothing(
-    space: operating.Space, kubelet: Kubelet, controller: JobController
+    space: operator_process.Space, kubelet: Kubelet, controller: JobController
 ) -> None:
     """SIGKILL again and again while runs come in: each has one Job and its success in the end."""
     moments = random.Random(20261123)
@@ -164,7 +175,7 @@ async def test_killed_at_random_moments_it_loses_and_doubles_nothing(
 )
 async def test_an_outage_of_the_api_server_is_survived(
     plane: clusters.Cluster,
-    space: operating.Space,
+    space: operator_process.Space,
     kubelet: Kubelet,
     controller: JobController,
     how: str,
@@ -189,7 +200,7 @@ async def test_an_outage_of_the_api_server_is_survived(
     assert sorted(controller.seen.values()) == ["after", "before"]
 
 
-async def accepted(space: operating.Space, name: str) -> bool:
+async def accepted(space: operator_process.Space, name: str) -> bool:
     """Apply as a user who tries again while the API server is not all there yet."""
     try:
         await space.user(simulation.CORPUS, name)

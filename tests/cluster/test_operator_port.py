@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import operating
+from tests.support import operator_process
 from tests.support.port_contract import *  # noqa: F403
 from tests.support.port_contract import World
 
@@ -16,6 +16,6 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 async def world(control_plane: Any) -> AsyncIterator[World]:
-    async with operating.space_on(str(control_plane.kubeconfig)) as space:
+    async with operator_process.space_on(str(control_plane.kubeconfig)) as space:
         # A real server cannot be made to forget; the follower's list covers the gap all the same.
         yield World(space.cluster, space.namespace, space.set_status, lambda: None)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import cli, clusters, processes
+from hack.cluster import cli, clusters
+from hack.support import processes
 
 COMMANDS = ("build", "up", "down", "status", "shell", "exec", "import", "preflight", "prune")
 

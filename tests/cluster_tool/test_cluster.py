@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import hack.cluster
-from hack.cluster import clusters, containers, lifecycle, oci, processes, residue, sandbox, waiting
+from hack.cluster import clusters, containers, leftovers, lifecycle, oci, sandbox
+from hack.support import processes, wait
 
 SECURE = {
     "readOnlyRootFilesystem": True,
@@ -183,7 +184,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     _apply(cluster, "default", _pod("hold", _image(cluster)))
     cluster.kubectl_run("wait", "pod/hold", "--for=condition=Ready", "--timeout=60s")
     lifecycle.down(name)
-    assert residue.find(name) == []
+    assert leftovers.find(name) == []
     assert not box.init.alive()
     assert not box.parent.alive()
     assert clusters.load(name) is None
@@ -227,7 +228,7 @@ def test_a_start_that_was_ended_midway_begins_anew(ending: signal.Signals) -> No
     name = f"test-{os.getpid()}-half"
     starting = subprocess.Popen([sys.executable, "-c", BRING_UP.format(name=name)])
     try:
-        waiting.until("the record", lambda: clusters.load(name) is not None, 30, 0.01)
+        wait.until("the record", lambda: clusters.load(name) is not None, 30, 0.01)
         starting.send_signal(ending)
         assert starting.wait(20) != 0
         half = clusters.load(name)
@@ -254,7 +255,7 @@ def test_a_sandbox_on_no_record_is_ended_too() -> None:
     name = f"test-{os.getpid()}-stray"
     code = DIES_EARLY + BRING_UP.format(name=name)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    [stray] = residue.sandboxes(name)
+    [stray] = leftovers.sandboxes(name)
     assert clusters.load(name) is None
     lifecycle.down(name)
     assert not stray.alive()
@@ -270,7 +271,7 @@ def test_a_cluster_whose_api_server_died_begins_anew() -> None:
         box = sandbox.Sandbox(first.run, first.parent, first.sandbox)  # type: ignore[arg-type]
         inside = str(box.running()["kube-apiserver"])
         subprocess.run([*sandbox.enter(box.init.pid), "kill", "-9", inside], check=True)
-        waiting.until("the end", lambda: "kube-apiserver" in box.ended(), 10)
+        wait.until("the end", lambda: "kube-apiserver" in box.ended(), 10)
         lifecycle.up(name, node=False).kubectl_run("get", "namespaces")
     finally:
         lifecycle.down(name)
@@ -283,7 +284,7 @@ def test_killed_sandbox_shows_as_dead_and_starts_again() -> None:
     first = lifecycle.up(name, node=False)
     assert isinstance(first.sandbox, processes.Process)
     first.sandbox.kill()
-    waiting.until("death", lambda: not first.alive(), 10)
+    wait.until("death", lambda: not first.alive(), 10)
     shown = lifecycle.status(name)
     assert shown is not None
     assert not shown.alive

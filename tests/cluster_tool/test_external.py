@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import hack.cluster
-from hack.cluster import cli, errors, external
+from hack.cluster import cli, external
+from hack.support import errors
 
 VERSION = '#!/bin/sh\necho "$KUBECONFIG" >> "$(dirname "$0")/asked"\necho "{}"\n'
 KIND = """#!/bin/sh

@@ -6,18 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import (
-    cgroups,
-    errors,
-    external,
-    gobuild,
-    lifecycle,
-    locks,
-    preflight,
-    processes,
-    residue,
-    toolchain,
-)
+from hack.cluster import cgroups, external, gobuild, leftovers, lifecycle, preflight, toolchain
+from hack.support import errors, locks, processes
 
 MOUNTS = """\
 proc /proc proc rw 0 0
@@ -38,7 +28,7 @@ def test_both_cgroup_versions_are_found() -> None:
 
 def test_residue_keeps_similar_names_apart() -> None:
     """A mount of cluster `xy` is none of cluster `x`."""
-    found = residue.mounts_below(MOUNTS, Path("/run/mens/x"))
+    found = leftovers.mounts_below(MOUNTS, Path("/run/mens/x"))
     assert found == ["/run/mens/x/containerd/rootfs"]
 
 

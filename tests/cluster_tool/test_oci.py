@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import errors, oci
+from hack.cluster import oci
+from hack.support import errors
 
 
 def test_same_inputs_same_bytes(tmp_path: Path) -> None:

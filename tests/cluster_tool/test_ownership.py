@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import clusters, waiting
+from hack.cluster import clusters
 from hack.demo import kubectl, ownership, platform
+from hack.support import wait
 
 pytestmark = pytest.mark.cluster
 
@@ -55,7 +56,7 @@ def interrupted(kube: kubectl.Kubectl, chart: Path, state: str) -> None:
     command = [str(kube.helm_path), *upgrade(chart, "--wait", "--timeout", "60s")]
     environ = {"KUBECONFIG": str(kube.kubeconfig), "HOME": str(chart)}
     with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as helm:
-        waiting.until(state, lambda: states(kube) == [state], 30)
+        wait.until(state, lambda: states(kube) == [state], 30)
         helm.kill()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import paths
+from hack.support import paths
 from mens_trainer import convert
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import preflight, space
+from hack.cluster import preflight
+from hack.support import space
 
 GB = space.GB
 CACHE, HOME = Path("/cache"), Path("/home")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hack.demo import kubectl, platform
-from mens.artifacts import digests, manifests, publishing, refs, s3
+from mens.artifacts import digests, manifests, publisher, refs, s3
 from tests.e2e import resources
 from tests.support import models
 
@@ -226,7 +226,7 @@ class OtherBase(_OfServe):
         at.kube.apply(_serving(at, at.uri("models"), _publish_adapter(at)))
 
     def mend(self, at: Stage) -> None:
-        ref = publishing.existing(at.target, refs.Uri.parse(at.uri("runs")))
+        ref = publisher.existing(at.target, refs.Uri.parse(at.uri("runs")))
         assert ref is not None
         at.kube.apply(_serving(at, at.base, ref))
 
@@ -263,7 +263,7 @@ def _publish_adapter(at: Stage) -> refs.ArtifactRef:
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = models.adapter(Path(scratch, "adapter"), seed=1)
-        return publishing.publish(at.target, refs.Uri.parse(at.uri("runs")), folder, draft)
+        return publisher.publish(at.target, refs.Uri.parse(at.uri("runs")), folder, draft)
 
 
 ALL: tuple[type[Trouble], ...] = (

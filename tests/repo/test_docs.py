@@ -104,7 +104,7 @@ def test_serving_explains_every_error_and_metric() -> None:
     """By the words that clients and scrapers see."""
     page = (ROOT / "docs" / "serving.md").read_text()
     codes = re.findall(
-        r'^    code.* = "(\w+)"$', (SERVER / "protocol" / "refusals.py").read_text(), re.M
+        r'^    code.* = "(\w+)"$', (SERVER / "protocol" / "errors.py").read_text(), re.M
     )
     names = re.findall(r'"((?:vllm:|mens_server_)\w+)"', (SERVER / "metrics.py").read_text())
     assert len(codes) > 10
@@ -132,10 +132,10 @@ def test_troubleshooting_explains_why_a_row_is_missing() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     explained = set(re.findall(r"^\| ([A-Z][A-Za-z]+) \|", page, re.M))
     engine = ROOT / "trainer-image" / "src" / "mens_corpus"
-    modules = [*(engine / "extracting").glob("*.py"), engine / "collecting.py"]
+    modules = [*(engine / "extractors").glob("*.py"), engine / "collector.py"]
     written = {
         node.value
-        for path in [*modules, engine / "deciding.py"]
+        for path in [*modules, engine / "selection.py"]
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"(?:[A-Z][a-z]+)+", node.value)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mens.api import jobs
-from mens_operator import storage
-from mens_operator.plans import facts, outcomes, planning
+from mens.runtime import jobs
+from mens_operator import store_reader
+from mens_operator.plans import facts, outcomes, planner
 from tests.support import simulation
 
 DATA = Path(__file__).parent / "data"
@@ -45,7 +45,7 @@ def answers(said: Mapping[str, Any]) -> dict[facts.Question, facts.Answer]:
         details = value.get("details", {})
         world.publish(uri, made, known_license=known, inputs=inputs, details=details)
         question = facts.Base(uri) if kind == "Model" else facts.Output(uri)
-        return storage.read(world.store, question)
+        return store_reader.read(world.store, question)
 
     bucket = said.get("storage", "works")
     out[facts.Storage("s3://mens")] = (
@@ -70,7 +70,7 @@ def planned(scenario: Mapping[str, Any]) -> dict[str, Any]:
     references = {
         (item["kind"], item["metadata"]["name"]): item for item in scenario.get("references") or ()
     }
-    outcome = planning.plan(
+    outcome = planner.plan(
         scenario["resource"],
         outcomes.Observed(
             tuple(scenario.get("children") or ()), references, answers(scenario.get("store") or {})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mens.artifacts import manifests
-from mens.provenance import licences, obligations
+from mens.provenance import licenses, obligations
 
 APACHE = Path("/usr/share/common-licenses/Apache-2.0")
 """The original text on every Debian machine."""
@@ -14,7 +14,7 @@ APACHE = Path("/usr/share/common-licenses/Apache-2.0")
 
 def compliance() -> manifests.Compliance:
     """Compliance of something under MIT, without a text."""
-    return obligations.of(licences.declare("MIT"))
+    return obligations.of(licenses.declare("MIT"))
 
 
 def draft(name: str = "tiny", **changes: Any) -> manifests.Manifest:

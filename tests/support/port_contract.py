@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from mens.api import jobs, kube, status
+from mens.api import kube, status
 from mens.artifacts import digests, refs
-from mens_operator.cluster import cache, errors, kinds, lease, port, watch
+from mens.runtime import jobs
+from mens_operator.cluster import cache, errors, kinds, lease, port, reflector
 from mens_operator.manifests import platform, serving
-from mens_operator.plans import drifting
+from mens_operator.plans import field_ownership
 
 __all__ = [
     "World",
@@ -151,7 +152,7 @@ async def test_what_others_take_of_an_endpoint_is_told(world: World) -> None:
     def taken(stored: kinds.Object, wanted: Mapping[str, Any]) -> str | None:
         trimmed = cache.trim(kinds.of(stored), stored)
         (entry,) = trimmed["metadata"]["managedFields"]
-        return drifting.taken(wanted["spec"], entry["fieldsV1"]["f:spec"])
+        return field_ownership.taken(wanted["spec"], entry["fieldsV1"]["f:spec"])
 
     for wanted in (deployment, service):
         stored = await world.cluster.apply(wanted)
@@ -306,12 +307,14 @@ async def test_a_follower_lists_again_after_410(world: World) -> None:
     known = cache.Cache(lambda _key, _obj: None)
     await world.cluster.apply(job(world, "stays"))
     gone = await world.cluster.apply(job(world, "vanishes"))
-    scope = watch.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
-    await watch.list_all(world.cluster, scope, known)
+    scope = reflector.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
+    await reflector.list_all(world.cluster, scope, known)
     assert len(known.of_kind(kinds.JOB)) == 2
     await world.cluster.delete(world.key("vanishes"), uid=gone["metadata"]["uid"])
     world.expire()
-    follower = watch.Follower(world.cluster, scope, known, clock=asyncio.get_running_loop().time)
+    follower = reflector.Follower(
+        world.cluster, scope, known, clock=asyncio.get_running_loop().time
+    )
     task = asyncio.create_task(follower.run())
     try:
         await _until(_named(known), lambda found: found == ["stays"])
@@ -346,8 +349,10 @@ async def test_watch_says_deleted_of_what_no_longer_fits(world: World) -> None:
 async def test_a_relabeled_child_is_followed_again(world: World) -> None:
     """Losing our label is no death: the next apply, and all news after it, are taken."""
     known = cache.Cache(lambda _key, _obj: None)
-    scope = watch.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
-    follower = watch.Follower(world.cluster, scope, known, clock=asyncio.get_running_loop().time)
+    scope = reflector.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
+    follower = reflector.Follower(
+        world.cluster, scope, known, clock=asyncio.get_running_loop().time
+    )
     task = asyncio.create_task(follower.run())
     try:
         made = await world.cluster.apply(job(world, "moved"))

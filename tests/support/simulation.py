@@ -15,13 +15,13 @@ from typing import Any
 
 import yaml
 
-from mens.api import jobs
 from mens.artifacts import digests, layout, manifests, memory, refs
 from mens.artifacts import errors as store_errors
-from mens.provenance import licences, obligations
-from mens_operator import eventing, reconciling, storage
-from mens_operator.cluster import cache, errors, kinds, lease, queue, watch
-from mens_operator.cluster import memory as fake
+from mens.provenance import licenses, obligations
+from mens.runtime import jobs
+from mens_operator import events, reconciler, store_reader
+from mens_operator.cluster import cache, errors, kinds, lease, queue, reflector
+from mens_operator.cluster import in_memory as fake
 from mens_operator.manifests import platform
 from mens_operator.plans import outcomes
 
@@ -86,18 +86,18 @@ class Simulation:
         self.clock = Clock()
         self.cluster = fake.MemoryCluster(self.clock.now)
         self.store = memory.MemoryStore(["mens"])
-        self._readers: list[storage.StoreReader] = []
+        self._readers: list[store_reader.StoreReader] = []
         self._start()
 
     def _start(self) -> None:
         elector_free = lease.Fenced(self.cluster, lambda: None)
         self.queue = queue.WorkQueue(self.clock.seconds)
-        reader = storage.StoreReader(self.store, self.clock.seconds)
+        reader = store_reader.StoreReader(self.store, self.clock.seconds)
         self._readers.append(reader)
-        self.reconciler = reconciling.Reconciler(
+        self.reconciler = reconciler.Reconciler(
             cluster=elector_free,
             store=reader,
-            recorder=eventing.Recorder(
+            recorder=events.Recorder(
                 elector_free, "test", clock=self.clock.seconds, now=self.clock.now
             ),
             work=self.queue,
@@ -121,8 +121,8 @@ class Simulation:
         """List everything into the cache, as after a start."""
         for kind in (*kinds.RESOURCES, *kinds.CHILDREN):
             selector = cache.CHILD_SELECTOR if kind in kinds.CHILDREN else ""
-            scope = watch.Scope(kind, None, selector)
-            await watch.list_all(self.cluster, scope, self.reconciler.cache)
+            scope = reflector.Scope(kind, None, selector)
+            await reflector.list_all(self.cluster, scope, self.reconciler.cache)
 
     async def settle(self, rounds: int = 50) -> None:
         """Let the operator do everything that is due now."""
@@ -173,9 +173,9 @@ class Simulation:
         """Put an artifact into the store and return its digest."""
         folder = refs.Uri.parse(uri)
         if known_license:
-            compliance = obligations.of(licences.declare("Apache-2.0"), [LICENSE])
+            compliance = obligations.of(licenses.declare("Apache-2.0"), [LICENSE])
             if kind is manifests.Kind.ADAPTER:  # as if its corpus had a licence of its own
-                psf = obligations.of(licences.declare("PSF-2.0"))
+                psf = obligations.of(licenses.declare("PSF-2.0"))
                 compliance = obligations.join([compliance, psf])
         else:
             compliance = obligations.unknown()

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mens.artifacts import store
-from mens_operator import eventing, health, hearing, reconciling, storage
+from mens_operator import events, health, informers, reconciler, store_reader
 from mens_operator import settings as configuration
 from mens_operator.cluster import kinds, kubernetes, lease, queue
-from mens_operator.handlers import supervising
+from mens_operator.handlers import supervisor
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE: Final = 4.0
@@ -41,9 +41,9 @@ class Operator:
         self.elector = lease.Elector(cluster, key, settings.identity)
         fenced = lease.Fenced(cluster, self.elector.fence)
         self.queue = queue.WorkQueue(time.monotonic)
-        self._store = storage.StoreReader(source, time.monotonic)
-        recorder = eventing.Recorder(fenced, settings.identity, clock=time.monotonic, now=_now)
-        self.reconciler = reconciling.Reconciler(
+        self._store = store_reader.StoreReader(source, time.monotonic)
+        recorder = events.Recorder(fenced, settings.identity, clock=time.monotonic, now=_now)
+        self.reconciler = reconciler.Reconciler(
             cluster=fenced,
             store=self._store,
             recorder=recorder,
@@ -52,11 +52,11 @@ class Operator:
             policy=settings.policy,
             now=_now,
         )
-        self.hearing = hearing.Hearing(
+        self.hearing = informers.Hearing(
             cluster, self.reconciler.cache, settings.namespaces, clock=time.monotonic
         )
         loop = asyncio.get_running_loop()
-        self.supervisor = supervising.Supervisor(
+        self.supervisor = supervisor.Supervisor(
             ask=cluster.raw,
             hear=lambda type_, obj: _call(loop, self.hearing.hear, type_, obj),
             on_gap=self.hearing.missed,

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from mens_server.protocol import names, refusals
+from mens_server.protocol import errors, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,4 @@ class Catalog:
         if entry is not None:
             return entry
         reason = f"is kept out: {why}" if why else "does not exist"
-        raise refusals.ModelNotFound(
-            f"The model {plain!r} {reason}. See /v1/models.", param="model"
-        )
+        raise errors.ModelNotFound(f"The model {plain!r} {reason}. See /v1/models.", param="model")

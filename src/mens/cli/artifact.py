@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mens.artifacts import manifests, reading, refs, store
+from mens.artifacts import manifests, reader, refs, store
 from mens.cli import output
 
 
@@ -84,8 +84,8 @@ def _pull(args: argparse.Namespace) -> int:
     source = args.open_store()
     _, ref = _resolve(source, args.uri)
     progress = output.Progress("pull", shown=not args.json)
-    manifest = reading.fetch(source, ref, args.into, args.only, progress=progress)
-    files = [file.path for file in reading.select(manifest, args.only)]
+    manifest = reader.fetch(source, ref, args.into, args.only, progress=progress)
+    files = [file.path for file in reader.select(manifest, args.only)]
     if args.json:
         where = str(args.into.resolve())
         output.answer({"uri": str(ref.uri), "digest": ref.digest, "into": where, "files": files})
@@ -98,10 +98,10 @@ def _verify(args: argparse.Namespace) -> int:
     source = args.open_store()
     _, ref = _resolve(source, args.uri)
     if args.quick:
-        manifest = reading.check(source, ref)
+        manifest = reader.check(source, ref)
     else:
         progress = output.Progress("verify", shown=not args.json)
-        manifest = reading.verify(source, ref, progress=progress)
+        manifest = reader.verify(source, ref, progress=progress)
     if args.json:
         output.answer(
             {

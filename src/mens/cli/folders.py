@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from mens.artifacts import names, publishing
+from mens.artifacts import names, publisher
 from mens.cli import output
 
 HEADER_LIMIT: Final = 100 * 1024 * 1024
@@ -41,7 +41,7 @@ def model_files(folder: Path) -> Iterator[tuple[str, Path]]:
         if any(part.startswith(".") for part in name.split("/")) or not path.is_file():
             continue
         names.refuse_pickle(name)
-        found.append((publishing.checked(name), path))
+        found.append((publisher.checked(name), path))
     weights = {name for name, _ in found if name.endswith(".safetensors")}
     if not weights:
         raise output.wrong(f"{folder} has no *.safetensors file; convert the weights first")

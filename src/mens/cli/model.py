@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mens.artifacts import errors, manifests, publishing, refs
+from mens.artifacts import errors, manifests, publisher, refs
 from mens.cli import folders, output
-from mens.provenance import licences, obligations
+from mens.provenance import licenses, obligations
 
 
 class LicenseUnknownError(errors.StoreError):
     """The licence has to be found, or its being unknown to be accepted on purpose."""
 
-    reason = licences.LICENSE_UNKNOWN
+    reason = licenses.LICENSE_UNKNOWN
 
 
 class OtherArtifactError(errors.StoreError):
@@ -69,7 +69,7 @@ def draft(
 ) -> manifests.Manifest:
     """All facts about a model folder but its files; `LicenseUnknownError` unless allowed."""
     declared = declared or folders.declared_license(folder)
-    conclusion = licences.conclude(declared, licences.identify(license_text))
+    conclusion = licenses.conclude(declared, licenses.identify(license_text))
     if not conclusion.known and not allow_unknown:
         raise LicenseUnknownError(
             f"the licence of {upstream.model_id} is unknown: {conclusion.message}. With "
@@ -110,11 +110,11 @@ def _import(args: argparse.Namespace) -> int:
             captured.write_bytes(license_text)
             paths[held.path] = captured
         target = args.open_store()
-        if (present := publishing.existing(target, uri)) is not None:
+        if (present := publisher.existing(target, uri)) is not None:
             _refuse_other(uri, _other_facts(manifests.read(target, present)[0], manifest))
         shown = not args.json
-        files = publishing.describe_all(paths, progress=output.Progress("hash", shown=shown))
-        ref = publishing.publish_files(
+        files = publisher.describe_all(paths, progress=output.Progress("hash", shown=shown))
+        ref = publisher.publish_files(
             target,
             uri,
             paths,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mens.crdgen import rewriting, writing
+from mens.crdgen import render, structural_schema
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,13 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return _check(chosen.root) if chosen.check else _write(chosen.root)
-    except (writing.LintError, rewriting.NotStructuralError) as error:
+    except (render.LintError, structural_schema.NotStructuralError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _check(root: Path) -> int:
-    found = writing.differences(root)
+    found = render.differences(root)
     print("".join(found), end="")
     if found:
         print(f"{len(found)} generated files are out of date: run `make crds`", file=sys.stderr)
@@ -31,7 +31,7 @@ def _check(root: Path) -> int:
 
 
 def _write(root: Path) -> int:
-    changed = writing.write(root)
+    changed = render.write(root)
     print("\n".join(f"wrote {path}" for path in changed) or "everything was up to date")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mens.api import corpus, kube, serve, trainrun
-from mens.crdgen import collecting, rewriting
+from mens.crdgen import json_schema, structural_schema
 
 RESOURCES: tuple[type[kube.Resource], ...] = (
     corpus.MensCorpus,
@@ -23,11 +23,11 @@ def name_of(resource: type[kube.Resource]) -> str:
     return f"{resource.NAMES.plural}.{kube.GROUP}"
 
 
-def schema_of(resource: type[kube.Resource]) -> rewriting.Schema:
+def schema_of(resource: type[kube.Resource]) -> structural_schema.Schema:
     """Return the structural schema of a whole object."""
-    spec = rewriting.structural(collecting.collect(resource))
-    status = rewriting.structural(collecting.collect(resource), defaults=False)
-    whole: rewriting.Schema = {
+    spec = structural_schema.structural(json_schema.collect(resource))
+    status = structural_schema.structural(json_schema.collect(resource), defaults=False)
+    whole: structural_schema.Schema = {
         "type": "object",
         "description": spec["description"],
         "required": ["spec"],
@@ -42,8 +42,8 @@ def schema_of(resource: type[kube.Resource]) -> rewriting.Schema:
             "status": status["properties"]["status"],
         },
     }
-    if rewriting.VALIDATIONS in spec:
-        whole[rewriting.VALIDATIONS] = spec[rewriting.VALIDATIONS]
+    if structural_schema.VALIDATIONS in spec:
+        whole[structural_schema.VALIDATIONS] = spec[structural_schema.VALIDATIONS]
     return whole
 
 

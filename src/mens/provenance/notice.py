@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mens.artifacts import digests, errors, manifests
-from mens.provenance import texts
+from mens.provenance import license_texts
 
 FILE_NAME = "NOTICE"
 """Name of the notice in the artifact's folder."""
@@ -67,7 +67,7 @@ def assemble(
     if made_from:
         lines += ["", "Made from", *made_from]
     for held in compliance.licenses:
-        notices = texts.notices(texts.decode(files[held.path]))
+        notices = license_texts.notices(license_texts.decode(files[held.path]))
         lines += ["", f"{held.id}: see {held.path}", *(f"  {notice}" for notice in notices)]
     if compliance.obligations:
         lines += ["", "What these licences ask for, in short; their own words decide:"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from mens.artifacts import digests, manifests
-from mens.provenance import expressions, licences, texts
+from mens.provenance import expressions, license_texts, licenses
 
 ALWAYS: Final = "always"
 """The obligation holds for every use."""
@@ -57,7 +57,7 @@ def unknown() -> manifests.Compliance:
     )
 
 
-def of(conclusion: licences.Conclusion, captured: Iterable[bytes] = ()) -> manifests.Compliance:
+def of(conclusion: licenses.Conclusion, captured: Iterable[bytes] = ()) -> manifests.Compliance:
     """Compliance of something under one concluded licence.
 
     Args:
@@ -111,13 +111,13 @@ def join(parents: Iterable[manifests.Compliance]) -> manifests.Compliance:
 
 
 def _recognised(
-    conclusion: licences.Conclusion, data: bytes
-) -> list[tuple[licences.Row, digests.Digest]]:
-    digest = texts.digest(texts.decode(data))
+    conclusion: licenses.Conclusion, data: bytes
+) -> list[tuple[licenses.Row, digests.Digest]]:
+    digest = license_texts.digest(license_texts.decode(data))
     return [(row, digest) for row in conclusion.rows if digest in {t.digest for t in row.texts}]
 
 
-def _id_of(conclusion: licences.Conclusion, data: bytes) -> str:
+def _id_of(conclusion: licenses.Conclusion, data: bytes) -> str:
     """The id under which a text is carried: as concluded, which may be an alias of the row's."""
     for row, _ in _recognised(conclusion, data):
         named = expressions.ids(expressions.parse(conclusion.expression))

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import uvicorn
 
-from mens.api import ending, jobs
-from mens.artifacts import manifests, memory, publishing, refs, store
-from mens_server import limits, loading, running
+from mens.artifacts import manifests, memory, publisher, refs, store
+from mens.runtime import jobs, termination
+from mens_server import limits, model_loader, process
 from mens_server.app import service as services
-from mens_server.engines import fake, looping, ports
+from mens_server.engines import fake, interface, worker
 
 COMPLIANCE = manifests.Compliance(
     license_expression="Apache-2.0",
@@ -52,10 +52,10 @@ class Bucket:
         return self._publish(name, folder, manifests.Kind.ADAPTER, (parent,))
 
     def fetch(
-        self, ref: refs.ArtifactRef, into: Path, progress: publishing.Progress
+        self, ref: refs.ArtifactRef, into: Path, progress: publisher.Progress
     ) -> manifests.Manifest:
         """What the loader calls."""
-        return running.fetcher(self.store)(ref, into, progress)
+        return process.fetcher(self.store)(ref, into, progress)
 
     def _publish(
         self,
@@ -72,7 +72,7 @@ class Bucket:
             compliance=COMPLIANCE,
             producer=manifests.Producer(image="local"),
         )
-        return publishing.publish(self.store, self.root / name, folder, draft)
+        return publisher.publish(self.store, self.root / name, folder, draft)
 
 
 def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
@@ -89,9 +89,9 @@ def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
     )
 
 
-def fake_engine(runner: fake.FakeRunner, max_queue: int = 4) -> loading.BuildEngine:
+def fake_engine(runner: fake.FakeRunner, max_queue: int = 4) -> model_loader.BuildEngine:
     """Builds the fake engine, whatever the folder."""
-    return lambda _: looping.LoopEngine(runner, max_queue=max_queue)
+    return lambda _: worker.LoopEngine(runner, max_queue=max_queue)
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Stand:
 
     url: str
     service: services.Service
-    ends: list[ending.End]
+    ends: list[termination.End]
     """How the process would have ended; empty while it would go on."""
 
     def client(self) -> httpx.Client:
@@ -113,13 +113,13 @@ def stand(
     work: jobs.ServeJob,
     bucket: Bucket,
     scratch: Path,
-    build: Callable[[Path], ports.Engine],
+    build: Callable[[Path], interface.Engine],
     bounds: limits.Limits = QUICK,
 ) -> Iterator[Stand]:
     """Run a server in a thread."""
     service = services.Service(bounds, work.base_name)
-    loader = loading.Loader(work, service, fetch=bucket.fetch, build=build, scratch=scratch)
-    ends: list[ending.End] = []
+    loader = model_loader.Loader(work, service, fetch=bucket.fetch, build=build, scratch=scratch)
+    ends: list[termination.End] = []
     loading_thread = loader.start(ends.append)
     with listening(service) as url:
         try:
@@ -136,7 +136,7 @@ def listening(service: services.Service) -> Iterator[str]:
     """Serve HTTP on a free port of loopback."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(running.web(service, "127.0.0.1", 0))
+    server = uvicorn.Server(process.web(service, "127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])), daemon=True)
     thread.start()
     try:

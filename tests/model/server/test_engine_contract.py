@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors import torch as safetensors_torch
 
-from mens_server import checks
-from mens_server.engines import fake, looping, ports
-from mens_server.engines.native import running
-from mens_server.protocol import generation, refusals
+from mens_server import model_validation
+from mens_server.engines import fake, interface, worker
+from mens_server.engines.native import model_runner
+from mens_server.protocol import errors, generation
 from tests.model.server import tiny
 
 pytestmark = pytest.mark.model
@@ -26,7 +26,7 @@ SLOTS, QUEUE, CONTEXT = 2, 2, 100
 class Slow:
     """A runner that waits for permission before each step."""
 
-    def __init__(self, inner: looping.Runner) -> None:
+    def __init__(self, inner: worker.Runner) -> None:
         self._inner = inner
         self.seconds = 0.0
 
@@ -41,27 +41,27 @@ class Slow:
 
 
 @pytest.fixture(scope="module", params=["fake", "native"])
-def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], looping.Runner]:
+def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], worker.Runner]:
     if request.param == "fake":
         return lambda: fake.FakeRunner(slots=SLOTS, max_context=CONTEXT, answer_tokens=10**9)
-    return lambda: running.load(
+    return lambda: model_runner.load(
         models / "base", slots=SLOTS, max_context=CONTEXT, threads=1, dtype=torch.float32
     )
 
 
 @pytest.fixture
-async def slow(make_runner: Callable[[], looping.Runner]) -> Slow:
+async def slow(make_runner: Callable[[], worker.Runner]) -> Slow:
     return Slow(make_runner())
 
 
 @pytest.fixture
-async def engine(slow: Slow) -> AsyncIterator[looping.LoopEngine]:
-    engine = looping.LoopEngine(slow, max_queue=QUEUE)  # type: ignore[arg-type]
+async def engine(slow: Slow) -> AsyncIterator[worker.LoopEngine]:
+    engine = worker.LoopEngine(slow, max_queue=QUEUE)  # type: ignore[arg-type]
     yield engine
     await asyncio.to_thread(engine.close)
 
 
-async def tokens(stream: ports.TokenStream) -> list[int]:
+async def tokens(stream: interface.TokenStream) -> list[int]:
     return [event.token async for event in stream]
 
 
@@ -72,7 +72,7 @@ def ask(
     return generation.Generation(tuple(text.encode()), count, adapter, chosen)
 
 
-async def test_greedy_answers_repeat(engine: looping.LoopEngine) -> None:
+async def test_greedy_answers_repeat(engine: worker.LoopEngine) -> None:
     """Temperature 0 answers the same alone and beside others."""
     alone = await tokens(engine.submit(ask()))
     beside = await asyncio.gather(
@@ -84,7 +84,7 @@ async def test_greedy_answers_repeat(engine: looping.LoopEngine) -> None:
     assert beside[0] == beside[2] == alone
 
 
-async def test_a_seed_fixes_the_draw(engine: looping.LoopEngine) -> None:
+async def test_a_seed_fixes_the_draw(engine: worker.LoopEngine) -> None:
     """Same seed, same answer; another seed, another one."""
     one = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
     same = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
@@ -92,7 +92,7 @@ async def test_a_seed_fixes_the_draw(engine: looping.LoopEngine) -> None:
     assert one == same != other
 
 
-async def test_the_last_event_says_why(engine: looping.LoopEngine) -> None:
+async def test_the_last_event_says_why(engine: worker.LoopEngine) -> None:
     """Only the last event has a reason, and `length` comes at exactly max_tokens."""
     events = [event async for event in engine.submit(ask(count=3))]
     assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
@@ -101,11 +101,11 @@ async def test_the_last_event_says_why(engine: looping.LoopEngine) -> None:
         assert len(events) == 3
 
 
-async def test_the_queue_is_bounded(engine: looping.LoopEngine, slow: Slow) -> None:
+async def test_the_queue_is_bounded(engine: worker.LoopEngine, slow: Slow) -> None:
     """Slots and queue full: the next one is refused with a time to wait; then it works again."""
     slow.seconds = 0.05
     streams = [engine.submit(ask(count=4)) for _ in range(SLOTS + QUEUE)]
-    with pytest.raises(refusals.QueueFull) as refusal:
+    with pytest.raises(errors.QueueFull) as refusal:
         engine.submit(ask())
     assert refusal.value.retry_after_seconds
     slow.seconds = 0
@@ -113,7 +113,7 @@ async def test_the_queue_is_bounded(engine: looping.LoopEngine, slow: Slow) -> N
     assert await tokens(engine.submit(ask()))
 
 
-async def test_cancelling_frees_the_slot(engine: looping.LoopEngine, slow: Slow) -> None:
+async def test_cancelling_frees_the_slot(engine: worker.LoopEngine, slow: Slow) -> None:
     """A cancelled request leaves within one step and lets the next one in."""
     slow.seconds = 0.01
     streams = [engine.submit(ask(count=90)) for _ in range(SLOTS)]
@@ -126,51 +126,51 @@ async def test_cancelling_frees_the_slot(engine: looping.LoopEngine, slow: Slow)
     assert engine.stats().running == 0
 
 
-async def test_what_does_not_fit_is_refused(engine: looping.LoopEngine) -> None:
+async def test_what_does_not_fit_is_refused(engine: worker.LoopEngine) -> None:
     """Too long, empty, or an adapter that is not there: refused before anything is computed."""
-    with pytest.raises(refusals.ContextTooLong):
+    with pytest.raises(errors.ContextTooLong):
         engine.submit(ask(count=CONTEXT))
-    with pytest.raises(refusals.InvalidRequest):
+    with pytest.raises(errors.InvalidRequest):
         engine.submit(ask(text=""))
-    with pytest.raises(refusals.ModelNotFound):
+    with pytest.raises(errors.ModelNotFound):
         engine.submit(ask(adapter="sha256:none"))
     for token in (260, 999_999_999, 2**70):
-        with pytest.raises(refusals.InvalidRequest, match=f"token {token}"):
+        with pytest.raises(errors.InvalidRequest, match=f"token {token}"):
             engine.submit(generation.Generation((1, token, 2), 4))
 
 
-async def test_adapters_answer_differently(engine: looping.LoopEngine, models: Path) -> None:
+async def test_adapters_answer_differently(engine: worker.LoopEngine, models: Path) -> None:
     """Base and adapters mixed in one batch answer as each does alone."""
     for name in ("a", "b"):
-        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles(name, models / name))
+        await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles(name, models / name))
     alone = {name: await tokens(engine.submit(ask(adapter=name))) for name in (None, "a", "b")}
     assert len({tuple(answer) for answer in alone.values()}) == 3
     mixed = await asyncio.gather(*(tokens(engine.submit(ask(adapter=name))) for name in alone))
     assert mixed == list(alone.values())
 
 
-async def test_draining_finishes_what_runs(engine: looping.LoopEngine, slow: Slow) -> None:
+async def test_draining_finishes_what_runs(engine: worker.LoopEngine, slow: Slow) -> None:
     """A draining engine admits nothing, finishes its answers, and says when it cannot."""
     slow.seconds = 0.01
     stream = engine.submit(ask(count=5))
     assert not await engine.drain(0)
-    with pytest.raises(refusals.Unavailable):
+    with pytest.raises(errors.Unavailable):
         engine.submit(ask())
     drained, answer = await asyncio.gather(engine.drain(20), tokens(stream))
     assert drained
     assert answer
 
 
-async def test_closing_ends_waiting_requests(engine: looping.LoopEngine, slow: Slow) -> None:
+async def test_closing_ends_waiting_requests(engine: worker.LoopEngine, slow: Slow) -> None:
     """Nobody waits for ever on an engine that is gone."""
     slow.seconds = 0.05
     stream = engine.submit(ask(count=90))
     await asyncio.to_thread(engine.close)
-    with pytest.raises(refusals.Unavailable):
+    with pytest.raises(errors.Unavailable):
         await tokens(stream)
 
 
-async def test_the_heart_beats_while_idle(engine: looping.LoopEngine) -> None:
+async def test_the_heart_beats_while_idle(engine: worker.LoopEngine) -> None:
     """Liveness is the loop's own sign of life."""
     await tokens(engine.submit(ask(count=1)))
     assert engine.heartbeat_age() < 2
@@ -181,11 +181,11 @@ async def test_the_heart_beats_while_idle(engine: looping.LoopEngine) -> None:
 async def test_a_request_that_fails_ends_alone() -> None:
     """Those in the same step get the answers that they get without it, and the heart beats on."""
     runner = fake.FakeRunner(slots=4, max_context=200, step_seconds=0.01, answer_tokens=100)
-    engine = looping.LoopEngine(runner, max_queue=4)
+    engine = worker.LoopEngine(runner, max_queue=4)
     alone = await tokens(engine.submit(ask(count=40)))
     neighbours = [asyncio.create_task(tokens(engine.submit(ask(count=40)))) for _ in range(3)]
-    for _ in range(looping.FAILURES_BEFORE_UNHEALTHY + 1):
-        with pytest.raises(refusals.EngineFailed):
+    for _ in range(worker.FAILURES_BEFORE_UNHEALTHY + 1):
+        with pytest.raises(errors.EngineFailed):
             await tokens(engine.submit(ask(fake.FAIL)))
     assert not any(task.done() for task in neighbours)
     assert await asyncio.gather(*neighbours) == [alone] * 3
@@ -195,9 +195,9 @@ async def test_a_request_that_fails_ends_alone() -> None:
 
 async def test_an_engine_on_which_everything_fails_is_not_alive() -> None:
     """Failures count while no request succeeds; the first success makes up for them."""
-    engine = looping.LoopEngine(fake.FakeRunner(slots=2, max_context=50), max_queue=4)
-    for _ in range(looping.FAILURES_BEFORE_UNHEALTHY):
-        with pytest.raises(refusals.EngineFailed):
+    engine = worker.LoopEngine(fake.FakeRunner(slots=2, max_context=50), max_queue=4)
+    for _ in range(worker.FAILURES_BEFORE_UNHEALTHY):
+        with pytest.raises(errors.EngineFailed):
             await tokens(engine.submit(ask(fake.FAIL)))
     before = engine.heartbeat_age()
     await asyncio.sleep(1.2)  # longer than an idle loop waits between two beats
@@ -212,15 +212,17 @@ def test_weights_that_are_not_finite_are_refused(
     models: Path, tmp_path: Path, value: float
 ) -> None:
     """One number that is none, in either matrix, and the adapter is not loaded."""
-    runner = running.load(models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32)
+    runner = model_runner.load(
+        models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32
+    )
     for part in "AB":
         shutil.copytree(models / "a", tmp_path / part)
         weights = tmp_path / part / "adapter_model.safetensors"
         tensors = safetensors_torch.load_file(weights)
         tensors[next(name for name in tensors if f"lora_{part}" in name)][1, 1] = value
         safetensors_torch.save_file(tensors, weights)
-        with pytest.raises(checks.Refused, match="not finite") as refusal:
-            runner.load_adapter(ports.AdapterFiles("x", tmp_path / part))
+        with pytest.raises(model_validation.Refused, match="not finite") as refusal:
+            runner.load_adapter(interface.AdapterFiles("x", tmp_path / part))
         assert refusal.value.reason == "AdapterInvalid"
 
 
@@ -230,13 +232,15 @@ async def test_weights_that_overflow_end_only_their_own_requests(
 ) -> None:
     """An adapter whose activations are infinite: base and other adapters answer as without it."""
     tiny.adapter(models / "base", tmp_path, seed=7, std=std, lora_alpha=1)
-    runner = running.load(models / "base", slots=4, max_context=50, threads=1, dtype=torch.float32)
-    engine = looping.LoopEngine(runner, max_queue=4)
+    runner = model_runner.load(
+        models / "base", slots=4, max_context=50, threads=1, dtype=torch.float32
+    )
+    engine = worker.LoopEngine(runner, max_queue=4)
     for name, folder in (("a", models / "a"), ("huge", tmp_path)):
-        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles(name, folder))
+        await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles(name, folder))
     alone = [await tokens(engine.submit(ask(count=30, adapter=name))) for name in (None, "a")]
     streams = [engine.submit(ask(count=30, adapter=name)) for name in ("huge", None, "a")]
-    with pytest.raises(refusals.EngineFailed):
+    with pytest.raises(errors.EngineFailed):
         await tokens(streams[0])
     assert [await tokens(stream) for stream in streams[1:]] == alone
     engine.close()
@@ -247,12 +251,12 @@ async def test_weights_that_overflow_end_only_their_own_requests(
     [(1e-45, 1.0), (1e-38, 1.0), (1e-3, 1.0), (1.0, 1e-300), (1e-38, 1e-300), (2.0, 1e-9)],
 )
 async def test_the_smallest_temperatures_and_shares_take_the_best_token(
-    engine: looping.LoopEngine, temperature: float, top_p: float
+    engine: worker.LoopEngine, temperature: float, top_p: float
 ) -> None:
     """Numbers that float32 rounds to zero are the limit that they stand for: greedy."""
     greedy = await tokens(engine.submit(ask(count=4)))
     drawn = engine.submit(ask(count=4, temperature=temperature, top_p=top_p, seed=-(2**63)))
-    if isinstance(engine._runner._inner, running.NativeRunner):  # type: ignore[attr-defined]
+    if isinstance(engine._runner._inner, model_runner.NativeRunner):  # type: ignore[attr-defined]
         assert await tokens(drawn) == greedy
     else:
         assert len(await tokens(drawn)) == 4
@@ -260,10 +264,12 @@ async def test_the_smallest_temperatures_and_shares_take_the_best_token(
 
 async def test_a_broken_adapter_leaves_the_engine_alone(models: Path, tmp_path: Path) -> None:
     """Refusing an adapter changes nothing for those who are served."""
-    runner = running.load(models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32)
-    engine = looping.LoopEngine(runner, max_queue=4)
+    runner = model_runner.load(
+        models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32
+    )
+    engine = worker.LoopEngine(runner, max_queue=4)
     before = await tokens(engine.submit(ask()))
-    with pytest.raises(checks.Refused):
-        await asyncio.to_thread(engine.load_adapter, ports.AdapterFiles("x", tmp_path))
+    with pytest.raises(model_validation.Refused):
+        await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles("x", tmp_path))
     assert await tokens(engine.submit(ask())) == before
     engine.close()

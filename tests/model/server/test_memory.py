@@ -9,10 +9,10 @@ import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mens.api import machine
-from mens_server import checks
-from mens_server.engines import fake, looping, ports, scheduling
-from mens_server.engines.native import attention, lora, memory, running
+from mens.runtime import machine
+from mens_server import model_validation
+from mens_server.engines import fake, interface, scheduling, worker
+from mens_server.engines.native import attention, lora, memory, model_runner
 from mens_server.protocol import generation
 from tests.model.server import stand, tiny
 
@@ -37,12 +37,12 @@ def test_as_many_slots_as_fit(limit: int | None, slots: int) -> None:
 
 def test_what_does_not_fit_at_all_is_refused() -> None:
     """With the numbers and the smallest changes that fit; a shorter context only if that helps."""
-    with pytest.raises(checks.Refused) as refusal:
+    with pytest.raises(model_validation.Refused) as refusal:
         memory.fit(SMOLLM2, 8, GIB + (1 << 28))
     assert refusal.value.reason == "DoesNotFit"
     assert "spec.resources.memory to at least 1.36Gi" in refusal.value.message
     assert "spec.limits.maxTokens to at most 5825" in refusal.value.message
-    with pytest.raises(checks.Refused) as refusal:
+    with pytest.raises(model_validation.Refused) as refusal:
         memory.fit(SMOLLM2, 8, GIB // 2)
     assert "maxTokens" not in refusal.value.message
 
@@ -51,7 +51,7 @@ def test_no_field_makes_a_gpu_larger() -> None:
     """On a GPU the advice is another GPU, or less at once; never the pod's own memory."""
     note = memory.fit(SMOLLM2, 256, 8 * GIB, gpu=True).note
     assert "Set spec.limits.maxBatchSize to 19, or take a GPU of at least 91.00Gi." in note
-    with pytest.raises(checks.Refused) as refusal:
+    with pytest.raises(model_validation.Refused) as refusal:
         memory.fit(SMOLLM2, 8, GIB + (1 << 28), gpu=True)
     for words in (note, refusal.value.message):
         assert "spec.resources.memory" not in words
@@ -74,12 +74,12 @@ def test_a_server_with_fewer_slots_says_so(
     """It serves, and /ready tells why and what to do."""
     slot = 2 * 3 * 2 * 8 * 4 * 200  # keys and values, layers, heads, size, float32, tokens
 
-    def build(folder: Path) -> ports.Engine:
+    def build(folder: Path) -> interface.Engine:
         options = {"max_context": 200, "threads": 1, "dtype": torch.float32}
-        whole = running.load(folder, slots=1, **options)  # type: ignore[arg-type]
-        limit = running._needs(whole._model, 200, 0).fixed + 3 * slot
-        return looping.LoopEngine(
-            running.load(folder, slots=8, limit=limit, **options),  # type: ignore[arg-type]
+        whole = model_runner.load(folder, slots=1, **options)  # type: ignore[arg-type]
+        limit = model_runner._needs(whole._model, 200, 0).fixed + 3 * slot
+        return worker.LoopEngine(
+            model_runner.load(folder, slots=8, limit=limit, **options),  # type: ignore[arg-type]
             max_queue=2,
         )
 
@@ -108,7 +108,7 @@ def test_a_step_computes_on_one_device() -> None:
     with FakeTensorMode():
         with torch.device("cuda"):
             model = transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
-        runner = running.NativeRunner(
+        runner = model_runner.NativeRunner(
             model,
             fake.ByteTokenizer(),
             stop_tokens=frozenset(),
@@ -129,7 +129,7 @@ def test_a_step_computes_on_one_device() -> None:
             schedule.add(scheduling.Ticket(request=request, deliver=print))
         while segments := schedule.plan():
             # Without inference mode, which fake tensors do not know.
-            logits = running.NativeRunner.logits.__wrapped__(runner, segments)  # type: ignore[attr-defined]
+            logits = model_runner.NativeRunner.logits.__wrapped__(runner, segments)  # type: ignore[attr-defined]
             assert logits.device.type == "cuda"
             list(schedule.apply(segments, [1] * len(logits)))
     assert not schedule.busy

@@ -11,8 +11,8 @@ import torch
 import transformers
 from peft import PeftModel
 
-from mens_server.engines import ports, scheduling
-from mens_server.engines.native import lora, running
+from mens_server.engines import interface, scheduling
+from mens_server.engines.native import lora, model_runner
 from mens_server.protocol import generation
 from tests.model.server import tiny
 
@@ -25,7 +25,7 @@ GREEDY = generation.Sampling(temperature=0)
 class Case:
     """A base with five adapters, loaded both ways."""
 
-    runner: running.NativeRunner
+    runner: model_runner.NativeRunner
     oracle: PeftModel
 
     def expected(self, adapter: str | None, tokens: list[int]) -> torch.Tensor:
@@ -64,9 +64,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ),
         "e": tiny.adapter(base, folder / "e", seed=15, target_modules=["lm_head"]),
     }
-    runner = running.load(base, slots=6, max_context=128, threads=1, dtype=torch.float32)
+    runner = model_runner.load(base, slots=6, max_context=128, threads=1, dtype=torch.float32)
     for name, path in adapters.items():
-        runner.load_adapter(ports.AdapterFiles(name, path))
+        runner.load_adapter(interface.AdapterFiles(name, path))
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     oracle = PeftModel.from_pretrained(model, adapters["a"], adapter_name="a")
     for name in ("b", "c", "d", "e"):

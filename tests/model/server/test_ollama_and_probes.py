@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mens.api import jobs
-from mens_server import limits, loading, running
+from mens.runtime import jobs
+from mens_server import limits, model_loader, process
 from mens_server.app import service as services
 from mens_server.engines import fake
 from mens_server.protocol import generation
@@ -241,10 +241,10 @@ async def test_sigterm_drains(models: Path, bucket: stand.Bucket, tmp_path: Path
     job = stand.job(base).model_copy(update={"host": "127.0.0.1", "port": port})
     service = services.Service(limits.Limits(drain_delay_seconds=0.2), "base")
     runner = fake.FakeRunner(slots=1, max_context=200, step_seconds=0.01, answer_tokens=60)
-    loader = loading.Loader(
+    loader = model_loader.Loader(
         job, service, fetch=bucket.fetch, build=stand.fake_engine(runner), scratch=tmp_path
     )
-    serving = asyncio.create_task(running.serve(job, service, loader))
+    serving = asyncio.create_task(process.serve(job, service, loader))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await until(lambda: service.readiness.ready)
         ask = asyncio.create_task(client.post("/v1/chat/completions", json=long_ask()))

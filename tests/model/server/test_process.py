@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mens.api import jobs
 from mens.artifacts import refs, s3
+from mens.runtime import jobs
 from tests.model.server import stand, tiny
 from tests.support.s3 import S3Server, bucket, s3_server, s3_store
 

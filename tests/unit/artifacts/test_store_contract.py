@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import digests, errors, memory, publishing, reading, refs, s3, store
+from mens.artifacts import digests, errors, memory, publisher, reader, refs, s3, store
 from tests.support import manifests as some
 
 
@@ -100,7 +100,7 @@ def test_list_is_of_a_folder(place: Place) -> None:
 def test_list_of_many(place: Place) -> None:
     """More objects than one answer of S3 holds are all listed."""
     keys = {f"many/{number:04d}" for number in range(1005)}
-    publishing.in_parallel(
+    publisher.in_parallel(
         lambda key: place.store.put_bytes(place.bucket / key, b"x"), sorted(keys), 8
     )
     assert {info.uri.key for info in place.store.list(place.bucket / "many")} == keys
@@ -145,11 +145,11 @@ def test_publish_and_fetch(place: Place, tmp_path: Path) -> None:
     files = {"config.json": b"{}", "LICENSES/MIT.txt": b"text", "model.safetensors": b"\0" * 4096}
     folder = some.folder(tmp_path / "in", files)
     where = place.bucket / "models/tiny/1"
-    ref = publishing.publish(place.store, where, folder, some.draft())
-    assert publishing.publish(place.store, where, folder, some.draft()) == ref
-    manifest = reading.fetch(place.store, ref, tmp_path / "out")
+    ref = publisher.publish(place.store, where, folder, some.draft())
+    assert publisher.publish(place.store, where, folder, some.draft()) == ref
+    manifest = reader.fetch(place.store, ref, tmp_path / "out")
     assert {p: (tmp_path / "out" / p).read_bytes() for p in files} == files
-    assert manifest == reading.check(place.store, ref) == reading.verify(place.store, ref)
+    assert manifest == reader.check(place.store, ref) == reader.verify(place.store, ref)
 
 
 def test_probe(place: Place) -> None:
@@ -164,11 +164,11 @@ def test_simultaneous_publishers(place: Place, tmp_path: Path) -> None:
 
     def publish(number: int) -> refs.ArtifactRef:
         folder = some.folder(tmp_path / str(number), {"a": str(number).encode()})
-        return publishing.publish(place.store, place.bucket / "runs/u/k", folder, some.draft())
+        return publisher.publish(place.store, place.bucket / "runs/u/k", folder, some.draft())
 
-    found = publishing.in_parallel(publish, range(6), 6)
+    found = publisher.in_parallel(publish, range(6), 6)
     assert len(set(found)) == 1
-    assert len(reading.verify(place.store, found[0]).files) == 1
+    assert len(reader.verify(place.store, found[0]).files) == 1
 
 
 @pytest.mark.s3

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mens.crdgen import definitions
-from tests.support import helming
+from tests.support import helm
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = ["--set", "devStore.accessKeyId=id,devStore.secretAccessKey=key"]
@@ -35,7 +35,7 @@ CASES = {
 }
 
 
-def pods(objects: list[helming.Object]) -> Iterator[helming.Object]:
+def pods(objects: list[helm.Object]) -> Iterator[helm.Object]:
     for found in objects:
         if found["kind"] == "Deployment":
             yield found["spec"]["template"]["spec"]
@@ -44,7 +44,7 @@ def pods(objects: list[helming.Object]) -> Iterator[helming.Object]:
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
     """What the values render to; `MENS_UPDATE_GOLDEN=1` writes it anew for review."""
-    objects = helming.template("--set", "crds.enabled=false", *CASES[case])
+    objects = helm.template("--set", "crds.enabled=false", *CASES[case])
     text = yaml.safe_dump_all(objects, sort_keys=True)
     path = GOLDEN / f"{case}.yaml"
     if os.environ.get("MENS_UPDATE_GOLDEN"):
@@ -55,7 +55,7 @@ def test_golden(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_lint(case: str) -> None:
     """`helm lint --strict` has nothing to say."""
-    done = helming.run("lint", "--strict", str(helming.CHART), *CASES[case])
+    done = helm.run("lint", "--strict", str(helm.CHART), *CASES[case])
     assert done.returncode == 0, done.stdout
 
 
@@ -66,7 +66,7 @@ def test_definitions_are_part_of_the_chart_and_stay() -> None:
     def found(*words: str) -> dict[str, Any]:
         return {
             each["metadata"]["name"]: (each["metadata"]["annotations"] or {}, each["spec"])
-            for each in helming.template(*words)
+            for each in helm.template(*words)
             if each["kind"] == "CustomResourceDefinition"
         }
 
@@ -82,7 +82,7 @@ def test_definitions_are_part_of_the_chart_and_stay() -> None:
 
 def test_pods_are_restricted() -> None:
     """Non-root, read-only root, no capability, seccomp, no service links, memory limited."""
-    for pod in pods(helming.template(*EVERYTHING)):
+    for pod in pods(helm.template(*EVERYTHING)):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 10001
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -102,7 +102,7 @@ def test_pods_are_restricted() -> None:
 def test_no_right_is_broader_than_named() -> None:
     """No wildcard, no secrets, no writes to the spec of our resources, no pods to write."""
     for case in CASES.values():
-        for role in helming.template(*case):
+        for role in helm.template(*case):
             if role["kind"] not in ("Role", "ClusterRole") or "aggregate" in str(role):
                 continue
             for rule in role["rules"]:
@@ -117,7 +117,7 @@ def test_rights_are_those_that_are_used() -> None:
     """Each verb has a call behind it: the cluster tier proves that these rights suffice."""
     [role] = [
         each
-        for each in helming.template("--set", "watchNamespaces={team-a}")
+        for each in helm.template("--set", "watchNamespaces={team-a}")
         if each["kind"] == "Role" and each["metadata"]["namespace"] == "team-a"
     ]
     rights: dict[str, set[str]] = defaultdict(set)
@@ -141,20 +141,19 @@ def test_rights_are_those_that_are_used() -> None:
 def test_namespaced_mode_needs_nothing_of_the_cluster() -> None:
     """With watchNamespaces a namespace's administrator can install all but the definitions."""
     kinds = {
-        each["kind"]
-        for each in helming.template("--set", "crds.enabled=false", *CASES["namespaced"])
+        each["kind"] for each in helm.template("--set", "crds.enabled=false", *CASES["namespaced"])
     }
     assert kinds == {"Deployment", "Role", "RoleBinding", "ServiceAccount"}
 
 
 def test_nothing_is_a_hook() -> None:
     """Argo CD and Flux sync the chart as it is."""
-    assert "helm.sh/hook" not in str(helming.template(*EVERYTHING))
+    assert "helm.sh/hook" not in str(helm.template(*EVERYTHING))
 
 
 def test_every_object_carries_the_common_labels() -> None:
     """Extra labels reach everything, pods too."""
-    for each in helming.template(*EVERYTHING):
+    for each in helm.template(*EVERYTHING):
         assert each["metadata"]["labels"]["team"] == "a"
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "mens"
 
@@ -162,7 +161,7 @@ def test_every_object_carries_the_common_labels() -> None:
 def test_images_by_name_and_by_default() -> None:
     """A given reference is used as it is, an empty one follows the chart's version."""
     given = ["--set", "images.mens-trainer=localhost/mens-trainer:abc"]
-    deployment = helming.pick(helming.template(*given), "Deployment", "mens-operator")
+    deployment = helm.pick(helm.template(*given), "Deployment", "mens-operator")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     env = {each["name"]: each.get("value") for each in container["env"]}
     assert env["MENS_IMAGE_TRAINER"] == "localhost/mens-trainer:abc"
@@ -171,9 +170,7 @@ def test_images_by_name_and_by_default() -> None:
 
 def test_the_policy_judges_specs_only() -> None:
     """What keeps the spec, as an annotation or the end of a finalizer does, is not judged."""
-    policy = helming.pick(
-        helming.template(*EVERYTHING), "ValidatingAdmissionPolicy", "mens-operator"
-    )
+    policy = helm.pick(helm.template(*EVERYTHING), "ValidatingAdmissionPolicy", "mens-operator")
     assert [each["expression"] for each in policy["spec"]["matchConditions"]] == [
         'request.operation == "CREATE" || object.spec != oldObject.spec',
         "!has(object.metadata.deletionTimestamp)",
@@ -182,15 +179,15 @@ def test_the_policy_judges_specs_only() -> None:
 
 def test_web_identity_needs_no_keys() -> None:
     """Without a Secret no key is asked for."""
-    objects = helming.template("--set", "s3.secretName=")
+    objects = helm.template("--set", "s3.secretName=")
     assert "AWS_" not in str(objects)
 
 
 def test_store_and_its_users_share_generated_keys() -> None:
     """What the store accepts is what the Secret gives."""
-    objects = helming.template("--set", "devStore.enabled=true", *KEYS)
-    store = helming.pick(objects, "Secret", "mens-dev-store")
-    users = helming.pick(objects, "Secret", "mens-s3")
+    objects = helm.template("--set", "devStore.enabled=true", *KEYS)
+    store = helm.pick(objects, "Secret", "mens-dev-store")
+    users = helm.pick(objects, "Secret", "mens-s3")
     assert users["data"]["AWS_ACCESS_KEY_ID"] == "aWQ="
     assert '"accessKey":"id","secretKey":"key"' in _decoded(store["data"]["s3.json"])
 
@@ -218,15 +215,15 @@ def _decoded(text: str) -> str:
 )
 def test_wrong_values_are_refused(wrong: str) -> None:
     """The schema names the key before anything reaches a cluster."""
-    done = helming.run("template", "mens", str(helming.CHART), "--set", wrong)
+    done = helm.run("template", "mens", str(helm.CHART), "--set", wrong)
     assert done.returncode != 0
     assert wrong.split("=", maxsplit=1)[0].split(".", maxsplit=1)[0] in done.stderr
 
 
 def test_schema_and_values_have_the_same_keys() -> None:
     """No value without a schema, no schema without a default; closed on every level."""
-    schema = json.loads((helming.CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((helming.CHART / "values.yaml").read_text())
+    schema = json.loads((helm.CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((helm.CHART / "values.yaml").read_text())
     del schema["properties"]["global"]
 
     def compare(node: dict[str, Any], value: Any, path: str) -> None:
@@ -243,5 +240,5 @@ def test_schema_and_values_have_the_same_keys() -> None:
 
 def test_every_value_is_explained() -> None:
     """Each top-level key of values.yaml stands below a comment or in a commented group."""
-    text = (helming.CHART / "values.yaml").read_text()
+    text = (helm.CHART / "values.yaml").read_text()
     assert text.count("#") > len(yaml.safe_load(text))

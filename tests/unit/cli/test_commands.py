@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publishing, reading, refs
+from mens.artifacts import digests, errors, layout, manifests, memory, publisher, reader, refs
 from mens.cli import main, output
 from tests.support import manifests as some
 from tests.support.s3 import S3Server
-from tests.unit.provenance.test_licences import MIT
+from tests.unit.provenance.test_licenses import MIT
 
 URI = "s3://mens/models/tiny/1"
 LICENSE = "LICENSE"
@@ -93,7 +93,7 @@ def test_import(
     ]
     text = manifest.file("LICENSES/MIT.txt")
     assert text is not None
-    assert reading.read_file(store, refs.Uri.parse(URI), text) == MIT.encode()
+    assert reader.read_file(store, refs.Uri.parse(URI), text) == MIT.encode()
 
 
 def test_import_again(
@@ -241,7 +241,7 @@ def test_import_of_an_unknown_licence(
 @pytest.fixture
 def artifact(store: memory.MemoryStore, tmp_path: Path) -> refs.ArtifactRef:
     folder = some.folder(tmp_path / "artifact", {"a.json": b"{}", "sub/b": b"123"})
-    return publishing.publish(store, refs.Uri.parse(URI), folder, some.draft())
+    return publisher.publish(store, refs.Uri.parse(URI), folder, some.draft())
 
 
 def test_show(
@@ -315,7 +315,7 @@ def test_lineage(
     )
     folder = some.folder(tmp_path / "adapter", {"adapter_model.safetensors": b"1"})
     draft = some.draft("mine", kind=manifests.Kind.ADAPTER, inputs=(base,))
-    publishing.publish(store, refs.Uri("mens", "runs/u/k"), folder, draft)
+    publisher.publish(store, refs.Uri("mens", "runs/u/k"), folder, draft)
     assert mens("lineage", "s3://mens/runs/u/k") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Adapter mine  [MIT]"

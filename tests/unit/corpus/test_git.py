@@ -15,10 +15,11 @@ from wsgiref import simple_server
 import pytest
 from dulwich import porcelain, repo, server, web
 
-from mens.api import jobs, reasons
+from mens.api import reasons
 from mens.artifacts import manifests, memory
-from mens_corpus import errors, running
-from mens_corpus.reading import folders, git, trees
+from mens.runtime import jobs
+from mens_corpus import errors, job
+from mens_corpus.readers import git, local, trees
 
 FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
 
@@ -188,7 +189,7 @@ def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) ->
         (repository.path / name).symlink_to(target)
     _commit(repository.path, {"d.py": b"x = 1\n"})
     committed = git.CommitTree(repository.url, "HEAD", tmp_path / "into")
-    for tree in (committed, folders.FolderTree(repository.path)):
+    for tree in (committed, local.FolderTree(repository.path)):
         with contextlib.closing(tree):
             links = {entry.path: entry for entry in tree.entries() if entry.link}
             read = {name for name, entry in links.items() if not entry.refused}
@@ -219,7 +220,7 @@ def test_a_job_records_the_commit_that_a_branch_meant(
     }
     objects = memory.MemoryStore(["bucket"])
     environ = {jobs.JOB_ENV: json.dumps(work), jobs.SCRATCH_ENV: str(tmp_path)}
-    code_, said = running.ended(environ, lambda _: objects)
+    code_, said = job.ended(environ, lambda _: objects)
     assert (code_, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
     assert said.artifact is not None
     (source,) = manifests.read(objects, said.artifact)[0].inputs

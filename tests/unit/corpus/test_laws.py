@@ -10,16 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mens_corpus import (
-    accounting,
-    deduplicating,
-    globbing,
-    rows,
-    sampling,
-    scanning,
-    splitting,
-    spooling,
-)
+from mens_corpus import accounting, deduplicating, globs, rows, sampling, secrets, splitting, spool
 
 
 @pytest.mark.parametrize(
@@ -40,24 +31,24 @@ def test_a_pattern_matches_whole_paths(
     pattern: str, matching: list[str], others: list[str]
 ) -> None:
     """`*` stays in its folder, `**/` is any number of folders, the rest is literal."""
-    assert [path for path in matching if not globbing.selected(path, [pattern], [])] == []
-    assert [path for path in others if globbing.selected(path, [pattern], [])] == []
+    assert [path for path in matching if not globs.selected(path, [pattern], [])] == []
+    assert [path for path in others if globs.selected(path, [pattern], [])] == []
 
 
 def test_exclusion_wins_over_inclusion() -> None:
     """Nothing included means everything; what is excluded stays out."""
-    assert globbing.selected("a/b.py", [], [])
-    assert not globbing.selected("a/b.py", ["**/*.py"], ["a/**"])
+    assert globs.selected("a/b.py", [], [])
+    assert not globs.selected("a/b.py", ["**/*.py"], ["a/**"])
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
 def test_any_pattern_can_be_compiled(pattern: str, path: str) -> None:
     """No pattern that a user writes is an error of ours."""
-    globbing.selected(path, [pattern], [pattern])
+    globs.selected(path, [pattern], [pattern])
 
 
-def spooled(key: str, order: int, path: str, line: int) -> spooling.Spooled:
-    return spooling.Spooled(
+def spooled(key: str, order: int, path: str, line: int) -> spool.Spooled:
+    return spool.Spooled(
         id=f"{key}/{order}/{path}",
         duplicate_key=key,
         order=order,
@@ -84,7 +75,7 @@ SPOOLED = st.lists(
 
 @given(SPOOLED, st.randoms())
 def test_of_equal_rows_the_first_by_source_and_path_stays(
-    found: list[spooling.Spooled], chance: random.Random
+    found: list[spool.Spooled], chance: random.Random
 ) -> None:
     """Whatever order they come in, and a second time changes nothing."""
     once = deduplicating.survivors(found)
@@ -207,7 +198,7 @@ def test_the_ledger_notices_what_is_lost(
 )
 def test_secrets_are_known_by_their_shape(text: str, kind: str | None) -> None:
     """The kind is told, the secret is not."""
-    assert scanning.find(f"some text\n{text}\nmore") == kind
+    assert secrets.find(f"some text\n{text}\nmore") == kind
 
 
 SECRETS = {
@@ -231,10 +222,10 @@ SECRETS = {
 
 def test_no_form_of_a_secret_is_overlooked() -> None:
     """The quick look for marks lets every form through to the expression."""
-    assert {kind: scanning.find(f"x = '{text}'") for kind, text in SECRETS.items()} == {
+    assert {kind: secrets.find(f"x = '{text}'") for kind, text in SECRETS.items()} == {
         kind: kind for kind in SECRETS
     }
-    assert set(SECRETS) == set(scanning.FORMS)
+    assert set(SECRETS) == set(secrets.FORMS)
 
 
 @pytest.mark.parametrize(
@@ -259,4 +250,4 @@ def test_no_form_of_a_secret_is_overlooked() -> None:
 )
 def test_tokens_of_today_are_longer_than_those_of_yesterday(text: str, kind: str | None) -> None:
     """Services lengthen their tokens without notice; a name that begins like one is none."""
-    assert scanning.find(f"x = '{text}'") == kind
+    assert secrets.find(f"x = '{text}'") == kind

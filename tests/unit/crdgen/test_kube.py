@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from mens.api import kube
 from mens.artifacts import refs
 from mens.crdgen import definitions
-from tests.support import probing, specs
+from tests.support import schema_probe, specs
 
 MINIMAL: dict[str, Any] = {"color": "Red", "text": "x"}
-SCHEMA = definitions.schema_of(probing.Probe)["properties"]["spec"]
+SCHEMA = definitions.schema_of(schema_probe.Probe)["properties"]["spec"]
 
 
 def test_minimal_spec_is_filled_in() -> None:
     """Everything but what the rules ask for has a default."""
-    spec = kube.parse(probing.ProbeSpec, MINIMAL)
+    spec = kube.parse(schema_probe.ProbeSpec, MINIMAL)
     assert (spec.memory, spec.bounds.high, spec.items) == ("1Gi", 7, ())
 
 
@@ -55,7 +55,7 @@ def test_minimal_spec_is_filled_in() -> None:
 def test_parse_refuses(change: dict[str, Any], message: str) -> None:
     """Reading what a person wrote is strict, and says what is wrong."""
     with pytest.raises(ValueError, match="validation error") as caught:
-        kube.parse(probing.ProbeSpec, MINIMAL | change)
+        kube.parse(schema_probe.ProbeSpec, MINIMAL | change)
     assert message in str(caught.value)
 
 
@@ -64,14 +64,14 @@ def test_parse_refuses(change: dict[str, Any], message: str) -> None:
 )
 def test_parse_takes_what_the_server_takes(change: dict[str, Any]) -> None:
     """Numbers for quantities, 2.0 for 2, null for an absent field."""
-    kube.parse(probing.ProbeSpec, MINIMAL | change)
+    kube.parse(schema_probe.ProbeSpec, MINIMAL | change)
 
 
 def test_has_is_what_cel_means() -> None:
     """An explicit empty list is there, a default one is not."""
-    assert not kube.has(kube.parse(probing.ProbeSpec, MINIMAL), "items")
-    assert kube.has(kube.parse(probing.ProbeSpec, MINIMAL | {"items": []}), "items")
-    assert not kube.has(kube.parse(probing.ProbeSpec, MINIMAL), "fixedOptional")
+    assert not kube.has(kube.parse(schema_probe.ProbeSpec, MINIMAL), "items")
+    assert kube.has(kube.parse(schema_probe.ProbeSpec, MINIMAL | {"items": []}), "items")
+    assert not kube.has(kube.parse(schema_probe.ProbeSpec, MINIMAL), "fixedOptional")
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -79,13 +79,13 @@ def test_has_is_what_cel_means() -> None:
 def test_wire_round_trip(data: st.DataObject) -> None:
     """parse(wire(x)) == x, for every spec that is accepted."""
     try:
-        spec = kube.parse(probing.ProbeSpec, data.draw(specs.mutated(SCHEMA)))
+        spec = kube.parse(schema_probe.ProbeSpec, data.draw(specs.mutated(SCHEMA)))
     except ValueError:
         assume(False)
     # Empty lists are left out on the wire, so a rule that counts fields may see one less.
     assume(spec.items or spec.color)
     assume("[]" not in json.dumps(spec.free))
-    assert kube.parse(probing.ProbeSpec, spec.wire()) == spec
+    assert kube.parse(schema_probe.ProbeSpec, spec.wire()) == spec
 
 
 URIS = st.builds(
@@ -112,7 +112,7 @@ def test_what_the_api_takes_for_a_uri_the_store_can_read(text: str) -> None:
 
 def test_lenient_reading_survives_a_newer_definition() -> None:
     """An old operator reads a resource with fields it does not know."""
-    probing.ProbeSpec.model_validate(MINIMAL | {"future": 1})
+    schema_probe.ProbeSpec.model_validate(MINIMAL | {"future": 1})
 
 
 def test_condition_is_written_with_whole_seconds_in_utc() -> None:

@@ -15,9 +15,9 @@ from hack.images import buildah
 
 RUNS = """
 import pathlib, signal
-from hack.images import running
+from hack.support import commands
 signal.signal(signal.SIGINT, signal.default_int_handler)
-running.run(["bash", "-c", {script!r}], pathlib.Path({log!r}))
+commands.run(["bash", "-c", {script!r}], pathlib.Path({log!r}))
 """
 
 

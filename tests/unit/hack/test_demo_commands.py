@@ -12,7 +12,7 @@ import pytest
 from hack import images
 from hack.cluster import clusters
 from hack.demo import __main__ as command
-from hack.demo import asking, job, kubectl, questions, sources
+from hack.demo import client, job, kubectl, questions, sources
 from mens.artifacts import errors
 from mens_trainer import convert
 
@@ -142,13 +142,13 @@ def refusing() -> Iterator[str]:
 def test_an_endpoint_that_refuses_is_quoted(refusing: str) -> None:
     """The model, the status and what it said; no traceback of urllib's."""
     with pytest.raises(kubectl.DemoError, match=r"base answered 503: [^$]*being loaded"):
-        asking.ask(refusing, ["base"], [QUESTION])
+        client.ask(refusing, ["base"], [QUESTION])
 
 
 def test_an_endpoint_that_is_gone_is_named() -> None:
     """Nobody listens: the model and the reason."""
     with pytest.raises(kubectl.DemoError, match=r"base gave no answer: .*refused"):
-        asking.ask("127.0.0.1:9", ["base"], [QUESTION])
+        client.ask("127.0.0.1:9", ["base"], [QUESTION])
 
 
 def test_a_python_without_its_licence_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import families, interrupts, processes
-from hack.setup import display, durations, plans, records, running
+from hack.cluster import toolsets
+from hack.setup import display, durations, plans, records, runner
+from hack.support import interrupts, processes
 from hack.tiers import tiers
 
 ROOT = Path(__file__).parents[3]
@@ -33,8 +34,8 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def step(name: str, script: str, *needs: str) -> running.Step:
-    return running.Step(name, f"makes {name}", ("bash", "-c", script), needs)
+def step(name: str, script: str, *needs: str) -> runner.Step:
+    return runner.Step(name, f"makes {name}", ("bash", "-c", script), needs)
 
 
 def child(marker: Path) -> int:
@@ -56,7 +57,7 @@ def test_a_step_waits_for_what_it_needs(tmp_path: Path) -> None:
         step("second", f"test -f {there}", "first"),
         step("first", f"sleep 0.3; touch {there}"),
     ]
-    outcome = running.run(steps, title="setup")
+    outcome = runner.run(steps, title="setup")
     assert set(outcome.seconds) == {"first", "second"}
     assert outcome.failed == {}
 
@@ -69,7 +70,7 @@ def test_a_failure_ends_the_others_and_all_they_started(tmp_path: Path) -> None:
         step("bad", waits + "echo no room; exit 1"),
         step("other", LEAVES.format(marker=marker) + "wait"),
     ]
-    outcome = running.run(steps, title="setup")
+    outcome = runner.run(steps, title="setup")
     assert outcome.failed["bad"].startswith("makes bad failed: no room (")
     assert not lives(child(marker))
 
@@ -77,7 +78,7 @@ def test_a_failure_ends_the_others_and_all_they_started(tmp_path: Path) -> None:
 def test_what_a_failed_step_left_running_ends_too(tmp_path: Path) -> None:
     """Its program gave up, a compiler that it had started did not."""
     marker = tmp_path / "marker"
-    outcome = running.run([step("bad", LEAVES.format(marker=marker) + "exit 1")], title="setup")
+    outcome = runner.run([step("bad", LEAVES.format(marker=marker) + "exit 1")], title="setup")
     assert "bad" in outcome.failed
     assert not lives(child(marker))
 
@@ -85,17 +86,17 @@ def test_what_a_failed_step_left_running_ends_too(tmp_path: Path) -> None:
 def test_after_a_bearable_failure_the_others_go_on() -> None:
     """Whoever needs the failed step fails with it, by name; the rest is made."""
     steps = [step("bad", "exit 1"), step("above", "true", "bad"), step("other", "sleep 0.5")]
-    outcome = running.run(steps, title="setup", bearable={"bad", "above"})
+    outcome = runner.run(steps, title="setup", bearable={"bad", "above"})
     assert outcome.failed["above"] == "makes above needs bad, which failed"
     assert set(outcome.seconds) == {"other"}
 
 
 SETUP = """
 import sys
-from hack.cluster import interrupts
-from hack.setup import running
+from hack.support import interrupts
+from hack.setup import runner
 interrupts.install()
-running.run([running.Step("one", "one", ("bash", "-c", {script!r}))], title="setup")
+runner.run([runner.Step("one", "one", ("bash", "-c", {script!r}))], title="setup")
 """
 
 
@@ -159,7 +160,7 @@ def test_the_tiers_say_what_is_made(chosen: list[str], steps: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("build", "last"), [(families.NODE, "pause"), (("helm",), "helm"), ((), None)]
+    ("build", "last"), [(toolsets.NODE, "pause"), (("helm",), "helm"), ((), None)]
 )
 def test_the_demo_builds_only_what_its_cluster_lacks(
     build: tuple[str, ...], last: str | None
@@ -181,7 +182,7 @@ def test_what_failed_costs_the_tiers_that_need_it() -> None:
 
 def test_the_setup_builds_all_that_a_node_needs() -> None:
     """Otherwise every tier asks for room to build what is left, for ever."""
-    assert set(families.needed(node=True, kwok=False)) <= set(plans.BINARIES.command)
+    assert set(toolsets.needed(node=True, kwok=False)) <= set(plans.BINARIES.command)
 
 
 @pytest.mark.parametrize("words", [["test", "unt"], ["test", "unit", "e2"]])
@@ -223,7 +224,7 @@ def test_the_last_line_is_what_a_person_would_see(tmp_path: Path) -> None:
     """The newest state of a progress bar, without its colors."""
     log = tmp_path / "log"
     log.write_text("first\n\x1b[31mbase: 1 s\x1b[0m\r\x1b[2Kbase: 2 s\t\x1b[1A\r\n\n")
-    assert running._last_line(log) == "base: 2 s"
+    assert runner._last_line(log) == "base: 2 s"
 
 
 def test_a_log_shows_a_line_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.cluster import processes
 from hack.setup import records
+from hack.support import processes
 from hack.tiers import __main__ as runner
 from hack.tiers import tiers
 
@@ -109,7 +109,7 @@ except KeyboardInterrupt:
 
 RUNS = """
 import sys
-from hack.cluster import interrupts
+from hack.support import interrupts
 from hack.tiers import __main__ as runner
 interrupts.install()
 print(runner.run_bounded([sys.executable, "-c", {tier!r}], {seconds}))

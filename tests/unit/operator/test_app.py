@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from mens_operator import app, hearing
+from mens_operator import app, informers
 from mens_operator import settings as configuration
-from mens_operator.cluster import cache, errors, kinds, memory, port
-from tests.support import operating, simulation
-from tests.support.machinery import Time
+from mens_operator.cluster import cache, errors, in_memory, kinds, port
+from tests.support import operator_process, simulation
+from tests.support.operator_fixtures import Time
 
 SETTINGS = configuration.Settings(
     namespaces=("default", "other"),
@@ -30,7 +30,7 @@ SETTINGS = configuration.Settings(
 OTHER = simulation.CORPUS.replace("namespace: default", "namespace: other")
 
 
-class Guarded(memory.MemoryCluster):
+class Guarded(in_memory.MemoryCluster):
     """Refuses what is `forbidden`: namespaces to read, and the lease."""
 
     def __init__(self, *forbidden: str) -> None:
@@ -55,7 +55,7 @@ class Guarded(memory.MemoryCluster):
 
 @contextlib.asynccontextmanager
 async def running(cluster: Guarded, world: simulation.Simulation) -> AsyncIterator[app.Operator]:
-    settings = dataclasses.replace(SETTINGS, health_port=operating.free_port())
+    settings = dataclasses.replace(SETTINGS, health_port=operator_process.free_port())
     made = app.Operator(settings, cast("Any", cluster), world.store)
     stop = asyncio.Event()
     task = asyncio.create_task(made.run(stop))
@@ -79,7 +79,7 @@ async def test_a_namespace_that_cannot_be_read_stops_no_other(
     sim: simulation.Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is left out with a warning and a metric, and worked in as soon as it can be read."""
-    monkeypatch.setattr(hearing, "_REFUSED", 0.05)
+    monkeypatch.setattr(informers, "_REFUSED", 0.05)
     monkeypatch.setattr(app, "_UNREAD", 0.05)
     cluster = Guarded("other")
     cluster.put(simulation.yaml.safe_load(simulation.CORPUS))
@@ -107,7 +107,7 @@ async def test_a_namespace_whose_children_cannot_be_read_is_not_worked_in(
 
     async def list_page(kind: kinds.Kind, namespace: str | None, **named: Any) -> port.Page:
         if kind in kinds.RESOURCES:
-            return await memory.MemoryCluster.list_page(cluster, kind, namespace, **named)
+            return await in_memory.MemoryCluster.list_page(cluster, kind, namespace, **named)
         return await readable(kind, namespace, **named)
 
     cluster.list_page = list_page  # type: ignore[method-assign]
@@ -141,7 +141,7 @@ async def test_silence_is_a_problem_only_while_the_api_server_answers() -> None:
     """A zombie is found; an outage, which no restart ends, kills nobody."""
     time = Time()
     known = cache.Cache(lambda _key, _obj: None)
-    heard = hearing.Hearing(memory.MemoryCluster(), known, (), clock=time)
+    heard = informers.Hearing(in_memory.MemoryCluster(), known, (), clock=time)
     time.now = 400.0
     assert not heard.problems(reachable=0.0)
     assert not heard.problems(reachable=100.0), "it was away: its watches may still come back"

@@ -11,7 +11,7 @@ from mens.api import corpus, trainrun
 from mens.artifacts import manifests
 from mens_operator.cluster import errors, kinds
 from mens_operator.plans import corpus as corpora
-from mens_operator.plans import outcomes, planning
+from mens_operator.plans import outcomes, planner
 from tests.support import simulation
 from tests.support.simulation import CORPUS_KEY, RUN_KEY, Simulation
 
@@ -254,7 +254,7 @@ async def test_an_end_outlives_an_operator_that_cannot_read_the_spec(sim: Simula
     await sim.build_corpus()
     raw = next(iter(sim.cluster.objects(kinds.CORPUS)))
     newer = {**raw, "spec": {**raw["spec"], "sources": "a form of the future"}}
-    seen = planning.plan(
+    seen = planner.plan(
         newer,
         outcomes.Observed(),
         now=sim.clock.now(),

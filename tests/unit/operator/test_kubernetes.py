@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
-from mens_operator.cluster import cache, kinds, kubernetes, watch
-from tests.support.machinery import LEASE
+from mens_operator.cluster import cache, kinds, kubernetes, reflector
+from tests.support.operator_fixtures import LEASE
 
 NAMESPACES = 40
 
@@ -45,11 +45,11 @@ async def test_the_lease_never_waits_for_watches(cluster: kubernetes.KubernetesC
     known = cache.Cache(lambda _key, _obj: None)
     clock = asyncio.get_running_loop().time
     scopes = [
-        watch.Scope(kind, f"team-{number}")
+        reflector.Scope(kind, f"team-{number}")
         for kind in kinds.CHILDREN
         for number in range(NAMESPACES)
     ]
-    followers = [watch.Follower(cluster, scope, known, clock=clock) for scope in scopes]
+    followers = [reflector.Follower(cluster, scope, known, clock=clock) for scope in scopes]
     tasks = [asyncio.create_task(follower.run()) for follower in followers]
     try:
         async with asyncio.timeout(10):

@@ -11,11 +11,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mens.api import corpus, jobs, reasons, serve, trainrun
-from mens_operator import storage
-from mens_operator.cluster import kinds, memory
+from mens.api import corpus, reasons, serve, trainrun
+from mens.runtime import jobs
+from mens_operator import store_reader
+from mens_operator.cluster import in_memory, kinds
 from mens_operator.manifests import names
-from mens_operator.plans import facts, outcomes, planning
+from mens_operator.plans import facts, outcomes, planner
 from tests.support import simulation
 
 NOW = simulation.START
@@ -201,7 +202,7 @@ def answer(question: facts.Question, drawn: Any) -> facts.Answer:
 def _artifact(unlicensed: bool) -> facts.Artifact:
     world = simulation.Simulation()
     world.add_model(known_license=not unlicensed)
-    found = storage.read(world.store, facts.Base("s3://mens/models/tiny/1"))
+    found = store_reader.read(world.store, facts.Base("s3://mens/models/tiny/1"))
     world.close()
     assert isinstance(found, facts.Artifact)
     return found
@@ -219,7 +220,7 @@ def plan(
     now: Any = NOW,
 ) -> outcomes.Outcome:
     observed = outcomes.Observed(tuple(kids), {}, answers)
-    outcome = planning.plan(
+    outcome = planner.plan(
         raw,
         observed,
         now=now,
@@ -249,7 +250,7 @@ def applied(
     raw: dict[str, Any], kids: list[dict[str, Any]], outcome: outcomes.Outcome
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The world after an outcome, as the fake API server would have it."""
-    world = memory.MemoryCluster(lambda: NOW)
+    world = in_memory.MemoryCluster(lambda: NOW)
     gone = {(removal.kind, removal.name) for removal in outcome.removals}
     kept = [kid for kid in kids if (kid["kind"], kid["metadata"]["name"]) not in gone]
     new = {(obj["kind"], obj["metadata"]["name"]) for obj in outcome.objects}
@@ -335,7 +336,7 @@ def test_all_conditions_are_stated_on_the_first_visit() -> None:
         outcome, _ = answered(resource(kind), [], trouble)
         assert outcome.status is not None
         found = outcome.status["conditions"]
-        assert {item["type"] for item in found} == set(planning._TYPES[kind][0])
+        assert {item["type"] for item in found} == set(planner._TYPES[kind][0])
         for item in found:
             assert item["observedGeneration"] == 1
             assert item["message"]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mens_operator.cluster import errors, kinds, queue
-from tests.support.machinery import A, B, Time
+from tests.support.operator_fixtures import A, B, Time
 
 
 async def test_a_key_waits_for_its_earliest_deadline_once() -> None:

@@ -11,7 +11,7 @@ import kopf
 import pytest
 
 from mens_operator.cluster import errors, kinds
-from mens_operator.handlers import supervising, waking
+from mens_operator.handlers import events, supervisor
 
 
 def served(*plurals: str) -> Mapping[str, Any]:
@@ -21,8 +21,8 @@ def served(*plurals: str) -> Mapping[str, Any]:
 ALL = served(*(kind.plural for kind in kinds.RESOURCES))
 
 
-def supervised(ask: supervising.Ask, gaps: list[int]) -> supervising.Supervisor:
-    return supervising.Supervisor(
+def supervised(ask: supervisor.Ask, gaps: list[int]) -> supervisor.Supervisor:
+    return supervisor.Supervisor(
         ask=ask,
         hear=lambda _type, _obj: None,
         on_gap=lambda: gaps.append(1),
@@ -34,7 +34,7 @@ def supervised(ask: supervising.Ask, gaps: list[int]) -> supervising.Supervisor:
 
 async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CRD that is absent when kopf starts would leave it idle for ever."""
-    monkeypatch.setattr(supervising, "_DISCOVERY_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "_DISCOVERY_PAUSE", 0.01)
     answers = [errors.NotFound("404"), served("menscorpora"), ALL]
 
     async def ask(_: str) -> Mapping[str, Any]:
@@ -63,7 +63,7 @@ async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """kopf ends after a 404 or a minute of errors; what happened meanwhile is listed."""
-    monkeypatch.setattr(supervising, "_PAUSE", (0.01, 0.02))
+    monkeypatch.setattr(supervisor, "_PAUSE", (0.01, 0.02))
 
     async def ask(_: str) -> Mapping[str, Any]:
         return ALL
@@ -88,7 +88,7 @@ async def test_every_end_is_followed_by_a_start_and_a_list(monkeypatch: pytest.M
 
 async def test_other_namespaces_are_a_new_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """kopf ends as a whole where one namespace is refused: it is given those that are not."""
-    monkeypatch.setattr(supervising, "_PAUSE", (0.01, 0.02))
+    monkeypatch.setattr(supervisor, "_PAUSE", (0.01, 0.02))
     watched: list[tuple[str, ...]] = []
 
     async def ask(_: str) -> Mapping[str, Any]:
@@ -119,8 +119,8 @@ async def test_other_namespaces_are_a_new_start(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Liveness asks kopf's loop itself, not whether the process is up."""
-    monkeypatch.setattr(supervising, "_SILENCE", 0.05)
-    monkeypatch.setattr(supervising, "_BEAT", 0.01)
+    monkeypatch.setattr(supervisor, "_SILENCE", 0.05)
+    monkeypatch.setattr(supervisor, "_BEAT", 0.01)
     block = asyncio.Event()
 
     async def ask(_: str) -> Mapping[str, Any]:
@@ -154,7 +154,7 @@ async def test_a_stop_before_the_loop_is_there_counts() -> None:
         await stop.wait()
 
     for _ in range(20):
-        runner = supervising._Runner(operate, lambda: None)
+        runner = supervisor._Runner(operate, lambda: None)
         runner.stop()
         async with asyncio.timeout(5):
             await runner.ended()
@@ -162,7 +162,7 @@ async def test_a_stop_before_the_loop_is_there_counts() -> None:
 
 def test_settings_keep_kopf_silent() -> None:
     """No events, no scanning, no peering, no storage, no hard exit."""
-    chosen = waking.settings()
+    chosen = events.settings()
     assert not chosen.posting.enabled
     assert chosen.scanning.disabled
     assert chosen.peering.standalone
@@ -175,7 +175,7 @@ def test_settings_keep_kopf_silent() -> None:
 
 def test_the_registry_watches_the_three_kinds_and_nothing_else() -> None:
     """Its own registry: no handler of another module can slip in."""
-    made = waking.registry(lambda _type, _obj: None)
+    made = events.registry(lambda _type, _obj: None)
     watched = made._watching.get_all_selectors()
     assert {selector.any_name or selector.plural for selector in watched} == {
         kind.plural for kind in kinds.RESOURCES

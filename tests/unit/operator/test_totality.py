@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mens.api import serve
-from mens_operator import storage
+from mens_operator import store_reader
 from mens_operator.cluster import kinds
 from mens_operator.plans import corpus as corpora
-from mens_operator.plans import facts, outcomes, planning
+from mens_operator.plans import facts, outcomes, planner
 from mens_operator.plans import serve as endpoints
 from tests.support import simulation
 from tests.support.simulation import CORPUS_KEY, RUN_KEY, SERVE_KEY, Simulation
@@ -41,7 +41,7 @@ anything = st.recursive(
 
 
 def planned(raw: dict[str, Any]) -> outcomes.Outcome:
-    return planning.plan(
+    return planner.plan(
         raw,
         outcomes.Observed(),
         now=simulation.START,
@@ -62,7 +62,7 @@ def test_any_spec_is_planned_or_said_to_be_unreadable(kind: str, spec: dict[str,
     """A CRD of another version may hold any JSON: neither the plan nor the references raise."""
     meta = {"namespace": "default", "name": "a", "uid": "u", "generation": 1}
     raw = {"apiVersion": "mens.vox-lang.org/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
-    assert isinstance(planning.references(raw), frozenset)
+    assert isinstance(planner.references(raw), frozenset)
     outcome = planned(raw)
     assert outcome.questions or (outcome.status and outcome.requeue_after)
 
@@ -193,9 +193,9 @@ async def test_a_corpus_of_an_impossible_name_is_an_obstacle(sim: Simulation) ->
 def test_a_bucket_of_an_impossible_name_is_said(sim: Simulation) -> None:
     """It is the installation's own: every run says so, and nothing is started."""
     question = facts.Storage("mens")
-    outcome = planning.plan(
+    outcome = planner.plan(
         sim.user(simulation.CORPUS),
-        outcomes.Observed(answers={question: storage.read(sim.store, question)}),
+        outcomes.Observed(answers={question: store_reader.read(sim.store, question)}),
         now=simulation.START,
         installation=dataclasses.replace(simulation.INSTALLATION, bucket="mens"),
         policy=simulation.POLICY,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publishing, refs
+from mens.artifacts import digests, errors, layout, manifests, memory, publisher, refs
 from mens.provenance import lineage
 from tests.support import manifests as some
 
@@ -23,7 +23,7 @@ def publish(
 ) -> refs.ArtifactRef:
     folder = some.folder(tmp_path / name, {"a": name.encode()})
     draft = some.draft(name, inputs=inputs)
-    return publishing.publish(store, BUCKET / f"runs/{name}", folder, draft)
+    return publisher.publish(store, BUCKET / f"runs/{name}", folder, draft)
 
 
 def as_input(role: manifests.Role, name: str, ref: refs.ArtifactRef) -> manifests.Input:

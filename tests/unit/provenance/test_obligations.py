@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mens.artifacts import digests, errors, manifests
-from mens.provenance import bases, licences, notice, obligations
+from mens.provenance import clearance, licenses, notice, obligations
 from tests.support import manifests as some
-from tests.unit.provenance.test_licences import MIT
+from tests.unit.provenance.test_licenses import MIT
 
-ROWS = [row for row in licences.builtin().rows if row.reviewed]
+ROWS = [row for row in licenses.builtin().rows if row.reviewed]
 TEXTS = st.sampled_from([b"one text", b"another text", b"Copyright (c) 2020 Ada"])
 ATOMS = st.one_of(
     st.builds(
-        lambda row, held: obligations.of(licences.conclude(None, row), held),
+        lambda row, held: obligations.of(licenses.conclude(None, row), held),
         st.sampled_from(ROWS),
         st.lists(TEXTS, max_size=2, unique=True),
     ),
@@ -70,7 +70,7 @@ def test_nothing() -> None:
 
 def test_unknown_wins() -> None:
     """One unknown parent makes the whole unknown, and the known obligations stay."""
-    known = obligations.of(licences.declare("Apache-2.0"))
+    known = obligations.of(licenses.declare("Apache-2.0"))
     joined = obligations.join([known, obligations.unknown()])
     assert joined.license_expression == "NOASSERTION"
     assert joined.license_class is manifests.LicenseClass.UNKNOWN
@@ -79,7 +79,7 @@ def test_unknown_wins() -> None:
 
 def test_more_licences_than_anyone_reads() -> None:
     """An expression too long for a resource's status is unknown, not cut off."""
-    mit = obligations.of(licences.declare("MIT"))
+    mit = obligations.of(licenses.declare("MIT"))
     many = [
         mit.model_copy(update={"license_expression": f"LicenseRef-{number:040d}"})
         for number in range(30)
@@ -100,13 +100,13 @@ def test_more_licences_than_anyone_reads() -> None:
 )
 def test_classes(declared: str, class_: str, attribution: str) -> None:
     """The class is that of the licence that asks most."""
-    found = obligations.of(licences.declare(declared))
+    found = obligations.of(licenses.declare(declared))
     assert (found.license_class, found.attribution_required) == (class_, attribution)
 
 
 def test_kinds_are_known() -> None:
     """Every obligation in the table is of a kind and under a condition that others can act on."""
-    for row in licences.builtin().rows:
+    for row in licenses.builtin().rows:
         for each in row.obligations:
             obligations.Kind(each.kind)
             assert each.condition in {"always", "onDistribution", "onHosting"}
@@ -116,8 +116,8 @@ def test_kinds_are_known() -> None:
 
 def test_the_text_is_evidence() -> None:
     """With a captured text each obligation names the text it comes from."""
-    row = licences.identify(MIT)
-    found = obligations.of(licences.conclude(None, row), [MIT.encode()])
+    row = licenses.identify(MIT)
+    found = obligations.of(licenses.conclude(None, row), [MIT.encode()])
     assert row is not None
     assert {each.source.text_digest for each in found.obligations} <= {
         text.digest for text in row.texts
@@ -130,7 +130,7 @@ def test_two_holders_are_two_texts() -> None:
     """Two MIT texts with two holders are both carried, under paths that name the text."""
     grace = MIT.replace("Ada Lovelace", "Grace Hopper")
     parents = [
-        obligations.of(licences.conclude(None, licences.identify(text)), [text.encode()])
+        obligations.of(licenses.conclude(None, licenses.identify(text)), [text.encode()])
         for text in (MIT, grace)
     ]
     joined = obligations.join(parents)
@@ -146,7 +146,7 @@ def test_two_holders_are_two_texts() -> None:
 
 def test_notice_is_deterministic(tmp_path: Path) -> None:
     """The same facts give the same bytes, and they say upstream, inputs and obligations."""
-    compliance = obligations.of(licences.conclude(None, licences.identify(MIT)), [MIT.encode()])
+    compliance = obligations.of(licenses.conclude(None, licenses.identify(MIT)), [MIT.encode()])
     captured = {digests.Digest.of_bytes(MIT.encode()): MIT.encode()}
     upstream = manifests.Upstream(family="tiny", model_id="acme/tiny", revision="1")
     base = manifests.Input(
@@ -171,7 +171,7 @@ def test_notice_is_deterministic(tmp_path: Path) -> None:
 
 def test_notice_needs_the_captured_text() -> None:
     """A licence text that is missing or was changed on the way is refused."""
-    compliance = obligations.of(licences.conclude(None, licences.identify(MIT)), [MIT.encode()])
+    compliance = obligations.of(licenses.conclude(None, licenses.identify(MIT)), [MIT.encode()])
     digest = digests.Digest.of_bytes(MIT.encode())
     for captured in ({}, {digest: b"rewritten"}):
         with pytest.raises(errors.DigestMismatch, match="text of MIT"):
@@ -180,7 +180,7 @@ def test_notice_needs_the_captured_text() -> None:
 
 def model(text: str = MIT, *, declared: str | None = None) -> manifests.Manifest:
     data = text.encode()
-    compliance = obligations.of(licences.conclude(declared, licences.identify(text)), [data])
+    compliance = obligations.of(licenses.conclude(declared, licenses.identify(text)), [data])
     files = [
         manifests.File(path=held.path, digest=held.text_digest, size_bytes=len(data))
         for held in compliance.licenses
@@ -192,13 +192,13 @@ def test_a_good_base() -> None:
     """A model with a reviewed text may be built on."""
     base = model()
     captured = {"LICENSES/MIT.txt": MIT.encode()}
-    for found in (bases.judge(base), bases.judge(base, captured=captured)):
-        assert found == bases.Judgement(True, "LicenseCleared", "Model 'tiny' is under MIT")
+    for found in (clearance.judge(base), clearance.judge(base, captured=captured)):
+        assert found == clearance.Judgement(True, "LicenseCleared", "Model 'tiny' is under MIT")
 
 
 def test_an_unknown_base() -> None:
     """A model whose text nobody reviewed is refused, with the next step."""
-    found = bases.judge(model("Some licence of our own."))
+    found = clearance.judge(model("Some licence of our own."))
     assert (found.ok, found.reason) == (False, "LicenseUnknown")
     assert "mens model import --license-file" in found.message
     assert "to a folder of its own" in found.message
@@ -206,7 +206,7 @@ def test_an_unknown_base() -> None:
 
 def test_a_class_that_is_not_allowed() -> None:
     """A known licence of another class is refused for that reason."""
-    found = bases.judge(model(), allowed=[manifests.LicenseClass.PERMISSIVE])
+    found = clearance.judge(model(), allowed=[manifests.LicenseClass.PERMISSIVE])
     assert (found.ok, found.reason) == (False, "LicenseNotAllowed")
     assert "policy allows Permissive" in found.message
 
@@ -228,26 +228,26 @@ def lied(**changes: object) -> manifests.Manifest:
 )
 def test_manifests_that_lie(manifest: manifests.Manifest) -> None:
     """What a manifest says about its licence is looked up again and not believed."""
-    assert bases.judge(manifest).reason == "LicenseUnknown"
+    assert clearance.judge(manifest).reason == "LicenseUnknown"
 
 
 def test_a_text_that_is_not_what_it_is_called() -> None:
     """With the texts at hand, one that is filed under another licence's name is found out."""
     captured = {"LICENSES/MIT.txt": (MIT + "Except for commerce.").encode()}
-    assert bases.judge(model(), captured=captured).reason == "LicenseUnknown"
+    assert clearance.judge(model(), captured=captured).reason == "LicenseUnknown"
 
 
 def test_a_class_that_rose() -> None:
     """Where the table became stricter than the manifest, the stricter class counts."""
     manifest = lied(license_class=manifests.LicenseClass.PERMISSIVE)
     allowed = [manifests.LicenseClass.PERMISSIVE]
-    assert bases.judge(manifest, allowed=allowed).reason == "LicenseNotAllowed"
+    assert clearance.judge(manifest, allowed=allowed).reason == "LicenseNotAllowed"
 
 
 def declared(kind: manifests.Kind) -> manifests.Manifest:
     """Something that is declared as MIT and carries a text that nobody reviewed."""
     data = b"Do what is right."
-    compliance = obligations.of(licences.declare("MIT"), [data])
+    compliance = obligations.of(licenses.declare("MIT"), [data])
     files = [
         manifests.File(path=held.path, digest=held.text_digest, size_bytes=len(data))
         for held in compliance.licenses
@@ -262,14 +262,14 @@ def test_an_unreviewed_text_beside_a_declaration() -> None:
         manifest = declared(kind)
         (held,) = manifest.compliance.licenses
         assert held.id == f"LicenseRef-Unreviewed-{digests.Digest.of_bytes(data).short}"
-        assert bases.judge(manifest, captured={held.path: data}).ok
+        assert clearance.judge(manifest, captured={held.path: data}).ok
     model = declared(manifests.Kind.MODEL)
-    assert bases.judge(model, captured={}).reason == "LicenseUnknown"
+    assert clearance.judge(model, captured={}).reason == "LicenseUnknown"
 
 
 def test_the_advice_is_for_what_is_unknown() -> None:
     """A corpus is not imported, so its message names the source's license field."""
     unknown = some.draft(kind=manifests.Kind.CORPUS, compliance=obligations.unknown())
-    said = bases.judge(unknown).message
+    said = clearance.judge(unknown).message
     assert "license field" in said
     assert "import" not in said.lower()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import errors, manifests, memory, publishing, reading, refs
-from mens.provenance import licences, notice, obligations
+from mens.artifacts import errors, manifests, memory, publisher, reader, refs
+from mens.provenance import licenses, notice, obligations
 from mens_trainer import publish
-from tests.support import lying
+from tests.support import faulty_stores
 from tests.support import manifests as some
 
 BUCKET = refs.Uri("mens")
@@ -21,10 +21,10 @@ def parent(
     store: memory.MemoryStore, role: manifests.Role, at: Path, files: dict[str, bytes]
 ) -> publish.Parent:
     text = some.APACHE.read_bytes()
-    found = licences.conclude("Apache-2.0", licences.identify(text))
+    found = licenses.conclude("Apache-2.0", licenses.identify(text))
     folder = some.folder(at / role, files | {"LICENSES/Apache-2.0.txt": text})
     draft = some.draft(f"acme/{role.lower()}", compliance=obligations.of(found, [text]))
-    ref = publishing.publish(store, BUCKET / role.lower(), folder, draft)
+    ref = publisher.publish(store, BUCKET / role.lower(), folder, draft)
     return publish.Parent(role, ref, manifests.read(store, ref)[0])
 
 
@@ -55,7 +55,7 @@ def test_notices_of_the_parents_travel(tmp_path: Path) -> None:
 
 def test_a_damaged_notice_is_refused(tmp_path: Path) -> None:
     """A notice is verified before it is quoted."""
-    store = lying.LyingStore(lying.flip)
+    store = faulty_stores.LyingStore(faulty_stores.flip)
     store.armed = False
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE": OWN})
     store.armed = True
@@ -70,4 +70,4 @@ def test_without_notices_nothing_is_added(tmp_path: Path) -> None:
     assert publish.captured_notices(store, [base]) == ()
     files = notice.assemble("x", some.compliance(), {})
     assert b"---" not in files[notice.FILE_NAME]
-    assert reading.verify(store, base.ref) == base.manifest
+    assert reader.verify(store, base.ref) == base.manifest

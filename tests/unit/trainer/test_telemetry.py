@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mens.api import jobs, machine
 from mens.artifacts import errors as store_errors
 from mens.artifacts import layout, memory, refs
+from mens.runtime import jobs, machine
 from mens_trainer import report, telemetry
 
 FOLDER = refs.Uri("mens", "runs/u/k")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mens.api import ending
-from mens_corpus import command, running
+from mens.runtime import termination
+from mens_corpus import command, job
 
 
 def main() -> int:
     """Choose between the job and the command line."""
-    ending.configure_logging()
+    termination.configure_logging()
     if len(sys.argv) == 1:
-        return running.main()
+        return job.main()
     parser = argparse.ArgumentParser(
         prog="python -m mens_corpus",
         description="Without arguments: build the corpus that MENS_JOB describes.",

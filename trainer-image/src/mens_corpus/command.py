@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mens.api import corpus, jobs
+from mens.api import corpus
 from mens.artifacts import errors as store_errors
-from mens.artifacts import manifests, publishing, refs, s3, store
-from mens_corpus import accounting, building, complying, errors, showing, specs
-from mens_corpus.reading import folders, opening, trees
+from mens.artifacts import manifests, publisher, refs, s3, store
+from mens.runtime import jobs
+from mens_corpus import accounting, builder, compliance, errors, preview, spec_file
+from mens_corpus.readers import local, registry, trees
 
 OpenStore: TypeAlias = Callable[[], store.ObjectStore]
 
@@ -66,18 +67,18 @@ def _store_of_environment() -> store.ObjectStore:
 
 
 def _build(file: Path, out: str, open_store: OpenStore) -> int:
-    authored = specs.read(file)
+    authored = spec_file.read(file)
     target = None if out.startswith(refs.SCHEME) else Path(out)
     if target is not None and target.exists() and any(target.iterdir()):
         print(f"{target} is not empty; name another folder", file=sys.stderr)
         return 1
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mens-corpus-") as scratch:
-        built = building.build(
+        built = builder.build(
             authored.name, authored.spec, _around(authored, Path(scratch), open_store)
         )
         if target is None:
-            ref = publishing.publish(open_store(), refs.Uri.parse(out), built.folder, built.draft)
+            ref = publisher.publish(open_store(), refs.Uri.parse(out), built.folder, built.draft)
             digest = str(ref.digest)
         else:
             digest = _keep(built, target)
@@ -91,17 +92,17 @@ def _build(file: Path, out: str, open_store: OpenStore) -> int:
 
 
 def _around(
-    authored: specs.Authored, scratch: Path, open_store: OpenStore
-) -> building.Surroundings:
-    from_spec = opening.opener(open_store, scratch)
+    authored: spec_file.Authored, scratch: Path, open_store: OpenStore
+) -> builder.Surroundings:
+    from_spec = registry.opener(open_store, scratch)
 
     def open_tree(source: corpus.Source) -> trees.Tree:
         folder = authored.folders.get(source.name)
-        return folders.FolderTree(folder) if folder else from_spec(source)
+        return local.FolderTree(folder) if folder else from_spec(source)
 
-    return building.Surroundings(
+    return builder.Surroundings(
         open_tree=open_tree,
-        table=complying.table(),
+        table=compliance.table(),
         scratch=scratch,
         producer="local",
         report=_silent,
@@ -112,9 +113,9 @@ def _silent(stage: str, step: int, total: int, rows: int) -> None:
     del stage, step, total, rows
 
 
-def _keep(built: building.Built, target: Path) -> str:
+def _keep(built: builder.Built, target: Path) -> str:
     """Move the dataset to where the person wants it, the manifest last."""
-    files = [publishing.describe(name, path) for name, path in publishing.local_files(built.folder)]
+    files = [publisher.describe(name, path) for name, path in publisher.local_files(built.folder)]
     manifest = built.draft.with_files(files)
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(built.folder.iterdir()):
@@ -124,10 +125,10 @@ def _keep(built: building.Built, target: Path) -> str:
 
 
 def _show(where: str, count: int, open_store: OpenStore) -> int:
-    with showing.temporary() as scratch:
+    with preview.temporary() as scratch:
         folder = Path(where)
         if where.startswith(refs.SCHEME):
-            folder = showing.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
+            folder = preview.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
         elif not (folder / manifests.FILE_NAME).is_file():
             print(
                 f"{where} holds no {manifests.FILE_NAME}: it is no dataset that `mens corpus "
@@ -135,6 +136,6 @@ def _show(where: str, count: int, open_store: OpenStore) -> int:
                 file=sys.stderr,
             )
             return 1
-        for line in showing.show(folder, count):
+        for line in preview.show(folder, count):
             print(line)
     return 0

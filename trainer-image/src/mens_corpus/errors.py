@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mens.api import jobs
+from mens.runtime import jobs
 
 
 class BuildError(Exception):

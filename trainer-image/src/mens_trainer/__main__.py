@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from mens.api import ending
+from mens.runtime import termination
 
 
 def main() -> int:
@@ -16,11 +16,11 @@ def main() -> int:
     # a neighbour would need to finish: 3 to 5 times slower on a shared machine [measured], and no
     # gain on a free one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from mens_trainer import command, running  # noqa: PLC0415  # after the environment is set
+    from mens_trainer import command, job  # noqa: PLC0415  # after the environment is set
 
-    ending.configure_logging()
+    termination.configure_logging()
     if len(sys.argv) == 1:
-        code = running.main()
+        code = job.main()
         logging.shutdown()
         # Python would wait for transfers that still run in threads, longer than the grace period;
         # everything that must survive is written by now.

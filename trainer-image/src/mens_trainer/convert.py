@@ -58,7 +58,7 @@ class ConversionError(Exception):
 
 def cache_folder() -> Path:
     """Where converted models and wheels are kept: `MENS_CACHE`, or `~/.cache/mens`."""
-    # The same meaning as hack.cluster.paths.cache, which no image has; a test compares them.
+    # The same meaning as hack.support.paths.cache, which no image has; a test compares them.
     return Path(os.environ.get("MENS_CACHE") or "~/.cache/mens").expanduser().absolute()
 
 

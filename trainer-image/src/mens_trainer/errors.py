@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from mens.api import jobs, reasons
+from mens.api import reasons
+from mens.runtime import jobs
 from mens_trainer import memory
 
 

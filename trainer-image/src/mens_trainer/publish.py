@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mens.artifacts import digests, manifests, reading, refs, store
+from mens.artifacts import digests, manifests, reader, refs, store
 from mens.provenance import notice, obligations
 from mens_trainer import recipe
 
@@ -50,7 +50,7 @@ def captured_licenses(
         for held in parent.manifest.compliance.licenses:
             file = parent.manifest.file(held.path)
             if file is not None and held.text_digest not in found:
-                found[held.text_digest] = reading.read_file(objects, parent.ref.uri, file)
+                found[held.text_digest] = reader.read_file(objects, parent.ref.uri, file)
     return found
 
 
@@ -60,7 +60,7 @@ def captured_notices(
     """The NOTICE files of all parents, verified."""
     return tuple(
         notice.Quoted(
-            file.path, parent.manifest.name, reading.read_file(objects, parent.ref.uri, file)
+            file.path, parent.manifest.name, reader.read_file(objects, parent.ref.uri, file)
         )
         for parent in parents
         for file in parent.manifest.files

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
-from mens.api import jobs
 from mens.artifacts import errors as store_errors
 from mens.artifacts import layout, refs, store
+from mens.runtime import jobs
 
 _LOG = logging.getLogger(__name__)
 

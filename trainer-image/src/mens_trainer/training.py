@@ -21,7 +21,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from mens.api import jobs, machine
+from mens.runtime import jobs, machine
 from mens_trainer import (
     chat,
     data,

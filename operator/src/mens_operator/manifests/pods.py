@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from mens.api import jobs, status
+from mens.api import status
+from mens.runtime import jobs
 from mens_operator.manifests import platform
 
 CONTAINER: Final = "main"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mens.api import jobs, kube, status
+from mens.api import kube, status
+from mens.runtime import jobs
 from mens_operator.manifests import names, platform, pods
 
 PORT: Final = 8000

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import pydantic
 
-from mens.api import conditions, corpus, jobs, reasons, trainrun
+from mens.api import condition_types, corpus, reasons, trainrun
 from mens.artifacts import layout, refs
+from mens.runtime import jobs
 from mens_operator.manifests import batch, names, platform
-from mens_operator.plans import facts, outcomes, running, terms
+from mens_operator.plans import facts, outcomes, run_kinds, runs
 
 BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
 """Fields of the spec that no output depends on, and that need no new pod either."""
@@ -29,7 +30,7 @@ def plan(
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensCorpus."""
     keys = spec_keys(resource)
-    course = running.Course(_terms(resource, keys, installation), observed, now=now, policy=policy)
+    course = runs.Course(_terms(resource, keys, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
     if course.is_over(same_inputs=last is not None and last[0] in keys):
         return course.over()
@@ -63,11 +64,11 @@ def _hash(resource: corpus.MensCorpus | trainrun.MensTrainRun, exclude: set[str]
 
 def _terms(
     resource: corpus.MensCorpus, keys: tuple[str, ...], installation: platform.Platform
-) -> terms.Terms[corpus.MensCorpusStatus]:
-    return terms.Terms(
+) -> run_kinds.Terms[corpus.MensCorpusStatus]:
+    return run_kinds.Terms(
         kind=resource.kind,
-        types=conditions.CORPUS,
-        inputs_type=conditions.SOURCES_READY,
+        types=condition_types.CORPUS,
+        inputs_type=condition_types.SOURCES_READY,
         metadata=resource.metadata,
         spec_keys=keys,
         shape=shape(resource),
@@ -78,8 +79,8 @@ def _terms(
         bucket=installation.bucket,
         output=lambda key: _output(resource, key, installation),
         cleared={
-            conditions.SOURCES_READY: (reasons.SOURCES_READY, "All sources could be read."),
-            conditions.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
+            condition_types.SOURCES_READY: (reasons.SOURCES_READY, "All sources could be read."),
+            condition_types.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
         },
         shrink=lambda _status: None,
         result=_result,

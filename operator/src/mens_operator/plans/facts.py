@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mens.api import jobs
 from mens.artifacts import digests, manifests
+from mens.runtime import jobs
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from mens.api import conditions, jobs, reasons, serve
+from mens.api import condition_types, reasons, serve
 from mens.artifacts import digests, refs
 from mens.provenance import obligations
+from mens.runtime import jobs
 from mens_operator.manifests import platform, pods, serving
-from mens_operator.plans import drifting, endings, facts, fitting, observing, outcomes, stating
+from mens_operator.plans import (
+    adapters,
+    children,
+    conditions,
+    facts,
+    failures,
+    field_ownership,
+    outcomes,
+)
 
 
 def plan(
@@ -45,10 +54,10 @@ class _Plan:
         self.installation = installation
         self.policy = policy
         self.facts = facts.Facts(observed.answers)
-        self.children = observing.children(observed.children, resource.metadata)
-        self.draft = stating.Draft(
+        self.children = children.children(observed.children, resource.metadata)
+        self.draft = conditions.Draft(
             resource.status.conditions,
-            conditions.SERVE,
+            condition_types.SERVE,
             generation=resource.metadata.generation,
             now=now,
         )
@@ -57,7 +66,7 @@ class _Plan:
         self.changed = ""
         """What somebody else has changed."""
         there = self.children.deployment
-        self.refused: endings.Verdict | None = None
+        self.refused: failures.Verdict | None = None
         """Why a pod ended that could not load what it is told to serve."""
         self.work = there.work if there else None
         """What the pods are told to serve, once this outcome is applied."""
@@ -66,14 +75,14 @@ class _Plan:
         """Plan."""
         uri = self.resource.spec.base_model.uri
         base = self.facts.base(uri)
-        context = fitting.Context(
+        context = adapters.Context(
             namespace=self.resource.metadata.namespace,
             references=self.observed.references,
             said={said.name: said for said in self.resource.status.adapters},
             base=base,
             facts=self.facts,
         )
-        found = [fitting.look(wanted, context) for wanted in self.resource.spec.adapters]
+        found = [adapters.look(wanted, context) for wanted in self.resource.spec.adapters]
         if self.facts.asked:
             return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
         obstacle = self._judge(base, found)
@@ -86,14 +95,14 @@ class _Plan:
         return outcomes.Outcome(
             objects=objects,
             status=self._status(base, [self._state(each, context) for each in found]).wire(),
-            notes=self.draft.notes(conditions.READY),
+            notes=self.draft.notes(condition_types.READY),
             requeue_after=min(self.requeue, default=None),
         )
 
     # -- conditions ----------------------------------------------------------------------------
 
     def _judge(
-        self, base: facts.Artifact | facts.Trouble | None, adapters: list[fitting.Adapter]
+        self, base: facts.Artifact | facts.Trouble | None, adapters: list[adapters.Adapter]
     ) -> facts.Trouble | None:
         """Set the conditions about inputs; return what keeps it all from being applied."""
         troubles = [adapter.trouble for adapter in adapters if adapter.trouble]
@@ -114,43 +123,49 @@ class _Plan:
     def _judge_storage(self, broken: list[facts.Trouble]) -> None:
         if not broken:
             self.draft.set(
-                conditions.STORAGE_READY,
-                stating.TRUE,
+                condition_types.STORAGE_READY,
+                conditions.TRUE,
                 reasons.STORAGE_READY,
                 "The store answers.",
             )
             return
         first = broken[0]
-        self.draft.set(conditions.STORAGE_READY, stating.FALSE, first.reason, first.message)
-        age = self.draft.age(conditions.STORAGE_READY, stating.FALSE)
+        self.draft.set(condition_types.STORAGE_READY, conditions.FALSE, first.reason, first.message)
+        age = self.draft.age(condition_types.STORAGE_READY, conditions.FALSE)
         self.requeue.append(self.policy.storage.since(age))
 
     def _judge_adapters(
-        self, adapters: list[fitting.Adapter], required: list[facts.Trouble], *, known: bool
+        self, adapters: list[adapters.Adapter], required: list[facts.Trouble], *, known: bool
     ) -> None:
         """Judge the adapters; whether they fit is open until the base is known."""
         if not required and not known:
             text = "Whether the adapters fit is seen once the base is there."
-            self.draft.set(conditions.ADAPTERS_READY, stating.UNKNOWN, reasons.PENDING, text)
+            self.draft.set(
+                condition_types.ADAPTERS_READY, conditions.UNKNOWN, reasons.PENDING, text
+            )
         elif not required:
             good = sum(adapter.trouble is None for adapter in adapters)
             text = f"{good} of {len(adapters)} adapters are verified and fit the base."
-            self.draft.set(conditions.ADAPTERS_READY, stating.TRUE, reasons.ADAPTERS_READY, text)
+            self.draft.set(
+                condition_types.ADAPTERS_READY, conditions.TRUE, reasons.ADAPTERS_READY, text
+            )
         else:
             first = required[0]
-            self.draft.set(conditions.ADAPTERS_READY, stating.FALSE, first.reason, first.message)
+            self.draft.set(
+                condition_types.ADAPTERS_READY, conditions.FALSE, first.reason, first.message
+            )
         if any(adapter.trouble for adapter in adapters):
-            age = self.draft.age(conditions.ADAPTERS_READY, stating.FALSE)
+            age = self.draft.age(condition_types.ADAPTERS_READY, conditions.FALSE)
             self.requeue.append(self.policy.wrong_input.since(age))
 
     def _judge_license(
-        self, base: facts.Artifact, adapters: list[fitting.Adapter]
+        self, base: facts.Artifact, adapters: list[adapters.Adapter]
     ) -> facts.Trouble | None:
         """Clear the base; the endpoint owes what base and served adapters ask for together."""
         trouble = base.license
         if trouble is not None:
             self.draft.set(
-                conditions.LICENSE_CLEARED, stating.FALSE, trouble.reason, trouble.message
+                condition_types.LICENSE_CLEARED, conditions.FALSE, trouble.reason, trouble.message
             )
             self.requeue.append(self.policy.wrong_input.first)
             return trouble
@@ -159,11 +174,11 @@ class _Plan:
             for adapter in adapters
             if adapter.trouble
             and not adapter.wanted.optional
-            and endings.condition_of(adapter.trouble.reason, "") == conditions.LICENSE_CLEARED
+            and failures.condition_of(adapter.trouble.reason, "") == condition_types.LICENSE_CLEARED
         ]
         if unclear:
             said_of_it = (unclear[0].reason, unclear[0].message)
-            self.draft.set(conditions.LICENSE_CLEARED, stating.FALSE, *said_of_it)
+            self.draft.set(condition_types.LICENSE_CLEARED, conditions.FALSE, *said_of_it)
             return None
         served = [adapter.compliance for adapter in adapters if adapter.compliance is not None]
         said = obligations.join([base.manifest.compliance, *served])
@@ -171,18 +186,20 @@ class _Plan:
             f"{said.license_expression}: {said.license_class}, attribution required: "
             f"{said.attribution_required}. GET /attribution says what to show."
         )
-        self.draft.set(conditions.LICENSE_CLEARED, stating.TRUE, reasons.LICENSE_CLEARED, text)
+        self.draft.set(
+            condition_types.LICENSE_CLEARED, conditions.TRUE, reasons.LICENSE_CLEARED, text
+        )
         return None
 
     def _ready(self, obstacle: facts.Trouble | None, *, applied: bool) -> None:
         """Mirror the Deployment; what stands in the way of the spec is said first."""
         deployment, wanted = self.children.deployment, self.resource.spec.replicas
-        state, reason, text = stating.FALSE, reasons.PROGRESSING, "Pods are being started."
+        state, reason, text = conditions.FALSE, reasons.PROGRESSING, "Pods are being started."
         if obstacle is not None:
             serving_on = deployment is not None and deployment.ready > 0
             tail = " What ran before goes on serving." if serving_on else ""
             reason, text = obstacle.reason, obstacle.message + tail
-            age = self.draft.age(conditions.READY, stating.FALSE)
+            age = self.draft.age(condition_types.READY, conditions.FALSE)
             self.requeue.append(self.policy.wrong_input.since(age))
         elif self.changed:
             reason, text = reasons.OBJECT_CHANGED, self.changed
@@ -192,12 +209,12 @@ class _Plan:
             reason, text = reasons.SCALED_TO_ZERO, "spec.replicas is 0: scale up to be answered."
         elif deployment.updated == deployment.ready == deployment.replicas == wanted:
             url = serving.endpoint(self.resource.metadata)
-            state, reason, text = stating.TRUE, reasons.SERVING, f"Ask {url}/v1/models"
+            state, reason, text = conditions.TRUE, reasons.SERVING, f"Ask {url}/v1/models"
         else:
             reason, text = self._why_not(deployment)
-        self.draft.set(conditions.READY, state, reason, text)
+        self.draft.set(condition_types.READY, state, reason, text)
 
-    def _why_not(self, deployment: observing.Deployment) -> tuple[str, str]:
+    def _why_not(self, deployment: children.Deployment) -> tuple[str, str]:
         """Give the reason of the first pod that says one."""
         count = f"{deployment.ready} of {deployment.wanted} pods are ready."
         where = f"-n {self.resource.metadata.namespace}"
@@ -205,32 +222,32 @@ class _Plan:
             if pod.waiting is not None:
                 reason, words = pod.waiting
                 more = f"kubectl describe pod {where} {pod.name}"
-                return reason, f"{count} {observing.sentence(words)} See {more}"
+                return reason, f"{count} {children.sentence(words)} See {more}"
             if pod.ended is not None and not pod.ready:
-                verdict = endings.of_container(pod.ended)
+                verdict = failures.of_container(pod.ended)
                 self._refused(verdict)
                 more = f"kubectl logs {where} {pod.name} --previous"
                 return verdict.reason, f"{count} {verdict.message} See {more}"
         return reasons.PROGRESSING, f"{count} Loading a model takes a while."
 
-    def _newest_pods(self) -> list[observing.Pod]:
+    def _newest_pods(self) -> list[children.Pod]:
         """Return the pods of today's template: the others are on their way out."""
         pods = [pod for pod in self.children.pods if not pod.deleting]
         return [pod for pod in pods if pod.template == pods[-1].template]
 
-    def _refused(self, verdict: endings.Verdict) -> None:
+    def _refused(self, verdict: failures.Verdict) -> None:
         """Say where it belongs what a server found wrong that no manifest tells."""
-        if verdict.kind not in (endings.Class.WRONG_INPUT, endings.Class.STORAGE):
+        if verdict.kind not in (failures.Class.WRONG_INPUT, failures.Class.STORAGE):
             return
         self.refused = verdict
-        type_ = endings.condition_of(verdict.reason, conditions.ADAPTERS_READY)
-        if verdict.kind is endings.Class.STORAGE:
-            type_ = conditions.STORAGE_READY
-        if type_ == conditions.ADAPTERS_READY and verdict.adapter is None:
+        type_ = failures.condition_of(verdict.reason, condition_types.ADAPTERS_READY)
+        if verdict.kind is failures.Class.STORAGE:
+            type_ = condition_types.STORAGE_READY
+        if type_ == condition_types.ADAPTERS_READY and verdict.adapter is None:
             text = "Whether the adapters fit is seen once the base can be loaded."
-            self.draft.set(type_, stating.UNKNOWN, reasons.PENDING, text)
+            self.draft.set(type_, conditions.UNKNOWN, reasons.PENDING, text)
         else:
-            self.draft.set(type_, stating.FALSE, verdict.reason, verdict.message)
+            self.draft.set(type_, conditions.FALSE, verdict.reason, verdict.message)
 
     # -- objects and status --------------------------------------------------------------------
 
@@ -241,7 +258,7 @@ class _Plan:
             return ()
         return (serving.scaled(there.applied.object, replicas),)
 
-    def _work(self, base: digests.Digest, adapters: list[fitting.Adapter]) -> jobs.ServeJob:
+    def _work(self, base: digests.Digest, adapters: list[adapters.Adapter]) -> jobs.ServeJob:
         meta, spec = self.resource.metadata, self.resource.spec
         return jobs.ServeJob(
             # The generation stays out: scaling must not restart pods.
@@ -267,7 +284,7 @@ class _Plan:
         )
 
     def _objects(
-        self, base: digests.Digest, adapters: list[fitting.Adapter]
+        self, base: digests.Digest, adapters: list[adapters.Adapter]
     ) -> tuple[Mapping[str, Any], ...]:
         """Return what has to be applied: what is missing, built from something else, or changed."""
         work = self._work(base, adapters)
@@ -289,7 +306,7 @@ class _Plan:
             out.append(deployment)
         return tuple(out)
 
-    def _differs(self, wanted: Mapping[str, Any], there: observing.Applied | None) -> bool:
+    def _differs(self, wanted: Mapping[str, Any], there: children.Applied | None) -> bool:
         """Whether an object has to be applied; what others changed is put back now and then."""
         if there is None or there.hash != serving.hash_of(wanted):
             return True
@@ -297,7 +314,7 @@ class _Plan:
             return False
         # Replicas are compared by themselves.
         spec = {name: value for name, value in wanted["spec"].items() if name != "replicas"}
-        field = drifting.taken(spec, there.owned.get("f:spec") or {"": {}})
+        field = field_ownership.taken(spec, there.owned.get("f:spec") or {"": {}})
         if field is None:
             return False
         kind, name = wanted["kind"], wanted["metadata"]["name"]
@@ -310,10 +327,10 @@ class _Plan:
             self.requeue.append(left)
         return left <= 0
 
-    def _state(self, adapter: fitting.Adapter, context: fitting.Context) -> serve.AdapterStatus:
+    def _state(self, adapter: adapters.Adapter, context: adapters.Context) -> serve.AdapterStatus:
         told = self.work.adapters if self.work else ()
         applied = next((each for each in told if each.name == adapter.wanted.name), None)
-        said = fitting.state(adapter, applied, context)
+        said = adapters.state(adapter, applied, context)
         if self.refused is None or self.refused.adapter != said.name:
             return said
         refused = {"reason": self.refused.reason, "message": self.refused.message}

@@ -9,11 +9,12 @@ from typing import Any
 
 import pydantic
 
-from mens.api import conditions, corpus, jobs, reasons, trainrun
+from mens.api import condition_types, corpus, reasons, trainrun
 from mens.artifacts import digests, errors, layout, manifests, refs
+from mens.runtime import jobs
 from mens_operator.manifests import batch, names, platform, pods
+from mens_operator.plans import children, facts, outcomes, run_kinds, runs
 from mens_operator.plans import corpus as corpora
-from mens_operator.plans import facts, observing, outcomes, running, terms
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def plan(
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensTrainRun."""
     own = corpora.spec_keys(resource)
-    course = running.Course(_terms(resource, own, installation), observed, now=now, policy=policy)
+    course = runs.Course(_terms(resource, own, installation), observed, now=now, policy=policy)
     last = names.parse_job(resource.status.job_name)
     past = [_past_key(resource, each) for each in own]
     if course.is_over(same_inputs=last is not None and last[0] in past):
@@ -62,32 +63,32 @@ def _past_key(resource: trainrun.MensTrainRun, own: str) -> str:
 
 def _inputs(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
-) -> _Inputs | tuple[terms.Obstacle, ...] | None:
+) -> _Inputs | tuple[run_kinds.Obstacle, ...] | None:
     """Find base and corpus and judge their licences, before any GPU hour; None: ask first."""
     uri = resource.spec.base_model.uri
     data, base = _corpus(resource, observed), known.base(uri)
     if base is None:
         return None
-    obstacles: list[terms.Obstacle] = []
+    obstacles: list[run_kinds.Obstacle] = []
     if isinstance(base, facts.Trouble):
-        obstacles.append(terms.Obstacle(conditions.VALIDATED, base))
+        obstacles.append(run_kinds.Obstacle(condition_types.VALIDATED, base))
     elif base.license is not None:
-        obstacles.append(terms.Obstacle(conditions.LICENSE_CLEARED, base.license))
-    if isinstance(data, terms.Obstacle):
+        obstacles.append(run_kinds.Obstacle(condition_types.LICENSE_CLEARED, base.license))
+    if isinstance(data, run_kinds.Obstacle):
         obstacles.append(data)
-    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, terms.Obstacle):
+    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, run_kinds.Obstacle):
         return tuple(obstacles)
     made = data.status.artifact
     assert made is not None
     try:
         where = refs.Uri.parse(made.uri)
     except errors.NameRefused as error:
-        text = f"{observing.sentence(str(error))} MensCorpus {data.metadata.name} reports it in"
+        text = f"{children.sentence(str(error))} MensCorpus {data.metadata.name} reports it in"
         trouble = facts.Trouble(error.reason, f"{text} status.artifact.uri: make the corpus anew.")
-        return (terms.Obstacle(conditions.VALIDATED, trouble),)
+        return (run_kinds.Obstacle(condition_types.VALIDATED, trouble),)
     judged = data.status.compliance
     if judged is not None and judged.license_class == str(manifests.LicenseClass.UNKNOWN):
-        return (terms.Obstacle(conditions.LICENSE_CLEARED, _unknown_license(data)),)
+        return (run_kinds.Obstacle(condition_types.LICENSE_CLEARED, _unknown_license(data)),)
     return _Inputs(
         base=refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest),
         corpus=refs.ArtifactRef(uri=where, digest=digests.Digest.parse(made.digest)),
@@ -101,7 +102,7 @@ def _unknown_license(data: corpus.MensCorpus) -> facts.Trouble:
 
 def _corpus(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed
-) -> corpus.MensCorpus | terms.Obstacle:
+) -> corpus.MensCorpus | run_kinds.Obstacle:
     name, where = resource.spec.corpus_ref.name, resource.metadata.namespace
     raw = observed.references.get(("MensCorpus", name))
     if raw is None:
@@ -112,31 +113,33 @@ def _corpus(
     except pydantic.ValidationError:
         text = f"MensCorpus {name} cannot be read by this version of the operator: see its"
         trouble = facts.Trouble(reasons.CORPUS_NOT_READY, f"{text} condition Succeeded.")
-        return terms.Obstacle(conditions.VALIDATED, trouble)
+        return run_kinds.Obstacle(condition_types.VALIDATED, trouble)
     said = {condition.type: condition for condition in found.status.conditions}
-    top = said.get(conditions.SUCCEEDED)
+    top = said.get(condition_types.SUCCEEDED)
     if top is not None and top.status == "True" and found.status.artifact is not None:
         return found
     # Its message would change this status with each of its own.
     why = f" ({top.reason})" if top else ""
     text = f"MensCorpus {name} has not succeeded{why}: kubectl describe mc -n {where} {name}"
     trouble = facts.Trouble(reasons.CORPUS_NOT_READY, text)
-    return terms.Obstacle(
-        conditions.VALIDATED, trouble, waiting=top is None or top.status != "False"
+    return run_kinds.Obstacle(
+        condition_types.VALIDATED, trouble, waiting=top is None or top.status != "False"
     )
 
 
-def _missing(text: str) -> terms.Obstacle:
-    return terms.Obstacle(conditions.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text))
+def _missing(text: str) -> run_kinds.Obstacle:
+    return run_kinds.Obstacle(
+        condition_types.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text)
+    )
 
 
 def _terms(
     resource: trainrun.MensTrainRun, own: tuple[str, ...], installation: platform.Platform
-) -> terms.Terms[trainrun.MensTrainRunStatus]:
-    return terms.Terms(
+) -> run_kinds.Terms[trainrun.MensTrainRunStatus]:
+    return run_kinds.Terms(
         kind=resource.kind,
-        types=conditions.TRAIN_RUN,
-        inputs_type=conditions.VALIDATED,
+        types=condition_types.TRAIN_RUN,
+        inputs_type=condition_types.VALIDATED,
         metadata=resource.metadata,
         spec_keys=own,
         shape=corpora.shape(resource),
@@ -147,12 +150,12 @@ def _terms(
         bucket=installation.bucket,
         output=lambda key: _output(resource, key, installation),
         cleared={
-            conditions.VALIDATED: (reasons.PREFLIGHT_PASSED, "The preflight passed."),
-            conditions.LICENSE_CLEARED: (
+            condition_types.VALIDATED: (reasons.PREFLIGHT_PASSED, "The preflight passed."),
+            condition_types.LICENSE_CLEARED: (
                 reasons.LICENSE_CLEARED,
                 "The licences of base model and corpus are known.",
             ),
-            conditions.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
+            condition_types.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
         },
         shrink=lambda before: _shrink(resource, before),
         result=_result,

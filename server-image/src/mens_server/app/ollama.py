@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mens_server.app import edges
+from mens_server.app import http
 from mens_server.app import service as services
-from mens_server.engines import ports
-from mens_server.protocol import generation, ollama, refusals
+from mens_server.engines import interface
+from mens_server.protocol import errors, generation, ollama
 
 
 def routes(service: services.Service) -> list[Route]:
@@ -23,7 +23,7 @@ def routes(service: services.Service) -> list[Route]:
     pages = _Pages(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return edges.guarded(service, handler, refusals.Refusal.to_ollama)
+        return http.guarded(service, handler, errors.Refusal.to_ollama)
 
     return [
         Route("/", guard(pages.greeting), methods=["GET"]),
@@ -58,12 +58,12 @@ class _Pages:
 
     async def not_here(self, _: Request) -> Response:
         """Embeddings."""
-        raise refusals.NotImplementedHere("This server does not make embeddings.")
+        raise errors.NotImplementedHere("This server does not make embeddings.")
 
     async def chat(self, request: Request) -> Response:
         """POST /api/chat."""
-        wanted = ollama.ChatRequest.parse(await edges.body(request, self._service.limits))
-        turns = [ports.Message(turn.role, turn.content) for turn in wanted.messages]
+        wanted = ollama.ChatRequest.parse(await http.body(request, self._service.limits))
+        turns = [interface.Message(turn.role, turn.content) for turn in wanted.messages]
         return await self._respond(
             request,
             wanted,
@@ -73,13 +73,13 @@ class _Pages:
 
     async def generate(self, request: Request) -> Response:
         """POST /api/generate."""
-        wanted = ollama.GenerateRequest.parse(await edges.body(request, self._service.limits))
+        wanted = ollama.GenerateRequest.parse(await http.body(request, self._service.limits))
 
-        def encode(tokenizer: ports.Tokenizer) -> list[int]:
+        def encode(tokenizer: interface.Tokenizer) -> list[int]:
             if wanted.raw:
                 return tokenizer.encode(wanted.prompt)
-            turns = [ports.Message("system", wanted.system)] if wanted.system else []
-            return tokenizer.render([*turns, ports.Message("user", wanted.prompt)])
+            turns = [interface.Message("system", wanted.system)] if wanted.system else []
+            return tokenizer.render([*turns, interface.Message("user", wanted.prompt)])
 
         return await self._respond(request, wanted, encode, lambda text: {"response": text})
 
@@ -87,14 +87,14 @@ class _Pages:
         self,
         request: Request,
         wanted: ollama.Common,
-        encode: Callable[[ports.Tokenizer], list[int]],
+        encode: Callable[[interface.Tokenizer], list[int]],
         piece: Callable[[str], dict[str, Any]],
     ) -> Response:
         entry = self._service.find(wanted.model)
         options = wanted.options
         engine = self._service.engine
         if engine and options.num_ctx and options.num_ctx > engine.max_context:
-            raise refusals.UnsupportedParameter(
+            raise errors.UnsupportedParameter(
                 f"The context holds {engine.max_context} tokens.", param="options.num_ctx"
             )
         began = time.monotonic_ns()
@@ -104,10 +104,10 @@ class _Pages:
             services.Ask(entry, encode, sampling, tokens, options.stops)
         )
         lines = _Lines(wanted.model, piece, began)
-        headers = edges.facts(entry)
+        headers = http.facts(entry)
         if wanted.stream:
-            return edges.Stream(lines.stream(answer), "application/x-ndjson", headers)
-        done = await edges.unless_gone(request, services.whole(answer))
+            return http.Stream(lines.stream(answer), "application/x-ndjson", headers)
+        done = await http.unless_gone(request, services.whole(answer))
         last = lines.last(
             done.text, done.finish, answer.prompt_tokens, done.tokens, first=done.first_ns
         )
@@ -136,7 +136,7 @@ class _Lines:
                     yield json.dumps(last) + "\n"
                 elif delta.text:
                     yield self._line(delta.text, done=False)
-        except refusals.Refusal as refusal:
+        except errors.Refusal as refusal:
             yield json.dumps(refusal.to_ollama()) + "\n"
         finally:
             close = getattr(answer.deltas, "aclose", None)

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mens_server import catalog
-from mens_server.app import edges
+from mens_server.app import http
 from mens_server.app import service as services
-from mens_server.engines import ports
-from mens_server.protocol import generation, openai, refusals
+from mens_server.engines import interface
+from mens_server.protocol import errors, generation, openai
 
 
 def routes(service: services.Service) -> list[Route]:
@@ -24,7 +24,7 @@ def routes(service: services.Service) -> list[Route]:
     pages = _Pages(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return edges.guarded(service, handler, refusals.Refusal.to_openai)
+        return http.guarded(service, handler, errors.Refusal.to_openai)
 
     return [
         Route("/v1/models", guard(pages.models), methods=["GET"]),
@@ -49,9 +49,9 @@ class _Pages:
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
-        wanted = openai.ChatRequest.parse(await edges.body(request, self._service.limits))
+        wanted = openai.ChatRequest.parse(await http.body(request, self._service.limits))
         turns = [
-            ports.Message("system" if turn.role == "developer" else turn.role, turn.text)
+            interface.Message("system" if turn.role == "developer" else turn.role, turn.text)
             for turn in wanted.messages
         ]
         ask = _ask(
@@ -64,12 +64,12 @@ class _Pages:
         head = _Head("chatcmpl-", "chat.completion", answer)
         if wanted.stream:
             return _stream(_chat_chunks(head, answer, wanted.wants_usage), answer)
-        done = await edges.unless_gone(request, services.whole(answer))
+        done = await http.unless_gone(request, services.whole(answer))
         return _whole(head, answer, done, openai.chat_choice(done.text, done.finish))
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
-        wanted = openai.CompletionRequest.parse(await edges.body(request, self._service.limits))
+        wanted = openai.CompletionRequest.parse(await http.body(request, self._service.limits))
         ask = _ask(
             self._service.find(wanted.model),
             wanted,
@@ -80,7 +80,7 @@ class _Pages:
         head = _Head("cmpl-", "text_completion", answer)
         if wanted.stream:
             return _stream(_text_chunks(head, answer, wanted.wants_usage), answer)
-        done = await edges.unless_gone(request, services.whole(answer))
+        done = await http.unless_gone(request, services.whole(answer))
         return _whole(head, answer, done, openai.text_choice(done.text, done.finish))
 
 
@@ -110,13 +110,13 @@ def _ask(
     entry: catalog.Entry,
     wanted: openai.Common,
     max_tokens: int | None,
-    encode: Callable[[ports.Tokenizer], list[int]],
+    encode: Callable[[interface.Tokenizer], list[int]],
 ) -> services.Ask:
     sampling = generation.Sampling(wanted.temperature, wanted.top_p, wanted.seed)
     return services.Ask(entry, encode, sampling, max_tokens, wanted.stops)
 
 
-def _prompt(prompt: str | list[str] | list[int], tokenizer: ports.Tokenizer) -> list[int]:
+def _prompt(prompt: str | list[str] | list[int], tokenizer: interface.Tokenizer) -> list[int]:
     if isinstance(prompt, str):
         return tokenizer.encode(prompt)
     first = prompt[0]
@@ -129,11 +129,11 @@ def _whole(
     head: _Head, answer: services.Answer, done: services.Whole, choice: dict[str, Any]
 ) -> Response:
     usage = openai.usage(answer.prompt_tokens, done.tokens)
-    return JSONResponse(head.whole(choice, usage), headers=edges.facts(answer.entry))
+    return JSONResponse(head.whole(choice, usage), headers=http.facts(answer.entry))
 
 
 def _stream(source: AsyncIterator[str], answer: services.Answer) -> Response:
-    return edges.Stream(source, "text/event-stream", edges.facts(answer.entry))
+    return http.Stream(source, "text/event-stream", http.facts(answer.entry))
 
 
 async def _chat_chunks(
@@ -151,7 +151,7 @@ async def _chat_chunks(
         if wants_usage:
             yield head.chunk([], usage=openai.usage(answer.prompt_tokens, tokens))
         yield "data: [DONE]\n\n"
-    except refusals.Refusal as refusal:
+    except errors.Refusal as refusal:
         yield _event(refusal.to_openai())
     finally:
         await _close(answer)
@@ -170,7 +170,7 @@ async def _text_chunks(
         if wants_usage:
             yield head.chunk([], usage=openai.usage(answer.prompt_tokens, tokens))
         yield "data: [DONE]\n\n"
-    except refusals.Refusal as refusal:
+    except errors.Refusal as refusal:
         yield _event(refusal.to_openai())
     finally:
         await _close(answer)

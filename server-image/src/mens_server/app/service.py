@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mens_server import catalog, completing, limits, metrics, readiness
-from mens_server.engines import ports
-from mens_server.protocol import generation, refusals
+from mens_server import catalog, detokenizer, limits, metrics, readiness
+from mens_server.engines import interface
+from mens_server.protocol import errors, generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Ask:
 
     entry: catalog.Entry
     """Who answers."""
-    encode: Callable[[ports.Tokenizer], list[int]]
+    encode: Callable[[interface.Tokenizer], list[int]]
     """Makes the prompt's tokens."""
     sampling: generation.Sampling
     """How tokens are chosen."""
@@ -37,7 +37,7 @@ class Answer:
     """Who answers."""
     prompt_tokens: int
     """Tokens of the prompt."""
-    deltas: AsyncIterator[completing.Delta]
+    deltas: AsyncIterator[detokenizer.Delta]
     """Its pieces."""
 
 
@@ -62,7 +62,7 @@ class Service:
         self.limits: Final = bounds
         self.models: Final = catalog.Catalog()
         self.readiness: Final = readiness.Readiness()
-        self.engine: ports.Engine | None = None
+        self.engine: interface.Engine | None = None
         self.metrics: Final = metrics.Metrics(
             self._stats, lambda: self.readiness.ready, self.models, base_name
         )
@@ -79,7 +79,7 @@ class Service:
             report = self.readiness.report()
             if report["phase"] != readiness.DRAINING:
                 why = f" ({report['reason']}: {report['message']})" if report["reason"] else ""
-                raise refusals.Unavailable(
+                raise errors.Unavailable(
                     f"The server is not ready yet, phase {report['phase']}{why}: see /ready."
                 )
         return self.models.find(name)
@@ -88,20 +88,20 @@ class Service:
         """Admit a question, or say why not."""
         engine = self.engine
         if engine is None:
-            raise refusals.Unavailable("The server is not ready yet: see /ready.")
+            raise errors.Unavailable("The server is not ready yet: see /ready.")
         deadline = time.monotonic() + self.limits.answer_seconds
         # A megabyte of text takes the tokenizer long enough to disturb other answers.
         prompt = await asyncio.to_thread(ask.encode, engine.tokenizer)
         room = engine.max_context - len(prompt)
         if room < 1:
-            raise refusals.ContextTooLong(
+            raise errors.ContextTooLong(
                 f"The prompt has {len(prompt)} tokens, but the context holds {engine.max_context}."
             )
         wanted = ask.max_tokens or min(self.limits.default_max_tokens, room)
         request = generation.Generation(tuple(prompt), wanted, ask.entry.adapter, ask.sampling)
         stream = engine.submit(request)
         timing = self.metrics.begin(ask.entry.name, len(prompt))
-        pieces = completing.deltas(stream, engine.tokenizer, ask.stops)
+        pieces = detokenizer.deltas(stream, engine.tokenizer, ask.stops)
         return Answer(ask.entry, len(prompt), _timed(pieces, stream, timing, deadline))
 
     def _stats(self) -> generation.Stats | None:
@@ -119,11 +119,11 @@ async def whole(answer: Answer) -> Whole:
 
 
 async def _timed(
-    pieces: AsyncIterator[completing.Delta],
-    stream: ports.TokenStream,
+    pieces: AsyncIterator[detokenizer.Delta],
+    stream: interface.TokenStream,
     timing: metrics.Timing,
     deadline: float,
-) -> AsyncIterator[completing.Delta]:
+) -> AsyncIterator[detokenizer.Delta]:
     """The same pieces, counted, until the deadline."""
     finish = "abort"
     try:
@@ -134,7 +134,7 @@ async def _timed(
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                raise refusals.DeadlineExceeded(
+                raise errors.DeadlineExceeded(
                     "The answer took longer than this server allows: ask for fewer tokens."
                 ) from error
             timing.token(delta.tokens)

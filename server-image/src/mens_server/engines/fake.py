@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from mens_server.engines import ports, scheduling
+from mens_server.engines import interface, scheduling
 
 END: Final = 256
 """Id of the end-of-turn token; ids below are bytes."""
@@ -24,7 +24,7 @@ class ByteTokenizer:
         """Bytes of the text."""
         return list(text.encode())
 
-    def render(self, messages: Sequence[ports.Message]) -> list[int]:
+    def render(self, messages: Sequence[interface.Message]) -> list[int]:
         """Bytes of the turns, one line each."""
         return self.encode("".join(f"{turn.role}: {turn.content}\n" for turn in messages))
 
@@ -51,7 +51,7 @@ class FakeRunner:
         self.loaded: list[str] = []
 
     @property
-    def tokenizer(self) -> ports.Tokenizer:
+    def tokenizer(self) -> interface.Tokenizer:
         """Bytes."""
         return ByteTokenizer()
 
@@ -86,7 +86,7 @@ class FakeRunner:
             time.sleep(self._step_seconds)
         return [self._draw(segment) for segment in segments if segment.sample]
 
-    def load_adapter(self, adapter: ports.AdapterFiles) -> None:
+    def load_adapter(self, adapter: interface.AdapterFiles) -> None:
         """Remember the digest."""
         self.loaded.append(adapter.digest)
 

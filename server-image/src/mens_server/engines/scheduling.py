@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mens_server.protocol import generation, refusals
+from mens_server.protocol import errors, generation
 
 TOKEN_BUDGET: Final = 256
 """Tokens in one step: about 0.5 s of prompt for a 135 M model on two CPU threads."""
@@ -23,7 +23,7 @@ class Ticket:
     """A request in progress."""
 
     request: generation.Generation
-    deliver: Callable[[generation.TokenEvent | refusals.Refusal], None]
+    deliver: Callable[[generation.TokenEvent | errors.Refusal], None]
     """Called from the engine's thread with each event, or with why there will be no more."""
     slot: int = -1
     """Index of its key-value slot; -1 while it waits."""
@@ -97,22 +97,22 @@ class Schedule:
         request = ticket.request
         needed = len(request.prompt) + request.max_tokens
         if not request.prompt:
-            raise refusals.InvalidRequest("The prompt is empty.", param="prompt")
+            raise errors.InvalidRequest("The prompt is empty.", param="prompt")
         if (highest := max(request.prompt)) >= self._vocabulary:
-            raise refusals.InvalidRequest(
+            raise errors.InvalidRequest(
                 f"The prompt holds the token {highest}, but the model's tokens end at "
                 f"{self._vocabulary - 1}: use the base model's own tokenizer, or send text.",
                 param="prompt",
             )
         if needed > self.max_context:
-            raise refusals.ContextTooLong(
+            raise errors.ContextTooLong(
                 f"The prompt has {len(request.prompt)} tokens and {request.max_tokens} were asked "
                 f"for, but the context holds {self.max_context}.",
                 param="max_tokens",
             )
         # A free slot takes a request out of the queue at the next step, so it does not count.
         if self.waiting >= self.max_queue + self.slots - len(self._running):
-            raise refusals.QueueFull(
+            raise errors.QueueFull(
                 f"{self.waiting} requests wait and {len(self._running)} run: try again later.",
                 retry_after_seconds=1 + self.waiting // max(1, self.slots),
             )

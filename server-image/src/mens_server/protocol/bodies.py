@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 import pydantic
 import pydantic_core
 
-from mens_server.protocol import refusals
+from mens_server.protocol import errors
 
 Seed = Annotated[int, pydantic.Field(ge=-(2**63), le=2**63 - 1)]
 """Seed of a draw: what a generator takes."""
@@ -31,9 +31,9 @@ class Body(pydantic.BaseModel):
         try:
             value = json.loads(data, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise refusals.InvalidRequest("The body is no JSON.") from error
+            raise errors.InvalidRequest("The body is no JSON.") from error
         if not isinstance(value, dict):
-            raise refusals.InvalidRequest("The body is no JSON object.")
+            raise errors.InvalidRequest("The body is no JSON object.")
         try:
             return cls.model_validate(value)
         except pydantic.ValidationError as error:
@@ -58,21 +58,21 @@ def unsupported(field: str, why: str) -> pydantic_core.PydanticCustomError:
     return pydantic_core.PydanticCustomError(_UNSUPPORTED, "{why}", {"field": field, "why": why})
 
 
-def _refusal(error: pydantic.ValidationError) -> refusals.Refusal:
+def _refusal(error: pydantic.ValidationError) -> errors.Refusal:
     first = error.errors(include_url=False, include_input=False)[0]
     context = first.get("ctx", {})
     place = (*first["loc"], context["field"]) if first["type"] == _UNSUPPORTED else first["loc"]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     param = path.removeprefix(".")[:200]
     if first["type"] == _UNSUPPORTED:
-        return refusals.UnsupportedParameter(
+        return errors.UnsupportedParameter(
             f"This server does not support {param!r} {context['why']}; leave it out.", param=param
         )
     if first["type"] == "extra_forbidden":
-        return refusals.UnsupportedParameter(
+        return errors.UnsupportedParameter(
             f"This server does not know {param!r}; leave it out.", param=param
         )
-    return refusals.InvalidRequest(f"{param}: {first['msg']}.", param=param)
+    return errors.InvalidRequest(f"{param}: {first['msg']}.", param=param)
 
 
 def _same(value: Any, neutral: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mens_server.protocol import refusals
+from mens_server.protocol import errors
 
 PATTERN: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 """What a name looks like; also what a MensServe allows."""
@@ -15,7 +15,5 @@ def parse(name: str) -> str:
     """Return the name without Ollama's `:latest`, or refuse it."""
     plain = name.removesuffix(":latest")
     if not PATTERN.fullmatch(plain):
-        raise refusals.ModelNotFound(
-            "There is no model of this name: see /v1/models.", param="model"
-        )
+        raise errors.ModelNotFound("There is no model of this name: see /v1/models.", param="model")
     return plain

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import pydantic
 from pydantic import Field
 
-from mens_server.protocol import bodies, refusals
+from mens_server.protocol import bodies, errors
 
 MAX_MESSAGES: Final = 512
 """Turns of one conversation."""
@@ -113,7 +113,7 @@ class ChatRequest(Common):
         """Tokens asked for, under either of the two names."""
         both = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(both) > 1:
-            raise refusals.InvalidRequest(
+            raise errors.InvalidRequest(
                 "max_tokens and max_completion_tokens say different things.", param="max_tokens"
             )
         return next(iter(both), None)

@@ -5,7 +5,7 @@ server enforces and the check that pydantic runs, so that one declaration cannot
 The law, tested against a real API server: `parse(model, data)` accepts exactly what it accepts.
 """
 
-from mens.api.kube.marking import (
+from mens.api.kube.markers import (
     Marker,
     atomic_list,
     decimal_range,

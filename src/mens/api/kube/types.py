@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
-from mens.api.kube.marking import fail, list_map, rules
+from mens.api.kube.markers import fail, list_map, rules
 from mens.api.kube.models import Model, Rule
 
 Name: TypeAlias = Annotated[

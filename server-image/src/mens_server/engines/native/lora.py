@@ -25,7 +25,7 @@ from safetensors import torch as safetensors_torch
 from torch import nn
 
 from mens.api import reasons
-from mens_server import adapters, checks
+from mens_server import adapter_config, model_validation
 
 MAX_RANK: Final = 256
 """Largest rank of an adapter; beyond it a full fine-tune is the better artifact."""
@@ -110,7 +110,7 @@ def read(folder: Path, model: nn.Module) -> Layers:
     Raises:
         checks.Refused: It is not a LoRA adapter of this model.
     """
-    config = adapters.read(folder)
+    config = adapter_config.read(folder)
     path = folder / "adapter_model.safetensors"
     if not path.exists():
         raise _invalid("adapter_model.safetensors is missing.")
@@ -233,5 +233,7 @@ def _fitting(
     return linear
 
 
-def _invalid(message: str) -> checks.Refused:
-    return checks.Refused(reasons.ADAPTER_INVALID, f"{message} Train or publish it again.")
+def _invalid(message: str) -> model_validation.Refused:
+    return model_validation.Refused(
+        reasons.ADAPTER_INVALID, f"{message} Train or publish it again."
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mens.api import reasons
-from mens_server import checks
+from mens_server import model_validation
 
 RUNTIME: Final = 512 << 20
 """Bytes beside tensors: Python, torch and transformers take 416 MiB [measured]; a step the rest."""
@@ -62,7 +62,7 @@ def fit(needs: Needs, asked: int, limit: int | None, *, gpu: bool = False) -> Fi
         return Fit(asked)
     slots = min(asked, (limit - needs.fixed) // needs.slot)
     if slots < 1:
-        raise checks.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit, gpu))
+        raise model_validation.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit, gpu))
     if slots == asked:
         return Fit(asked)
     return Fit(

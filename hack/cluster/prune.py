@@ -1,0 +1,68 @@
+"""Deletes from the cache what present inputs no longer name; living clusters keep theirs."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hack.cluster import clusters, gobuild, toolsets
+from hack.support import locks, paths, progress
+from hack.support.errors import ClusterError
+
+
+def prune(*, images: bool = False) -> Iterator[str]:
+    """Deletes old programs, compiled packages and dead clusters' data; yields what it did.
+
+    Args:
+        images: Also delete the kept container store, if no cluster uses it.
+    """
+    with locks.held(paths.cache() / "build.lock", _waiting):
+        yield from _programs()
+        # A build that runs reads and writes these all the time.
+        gobuild.forget_packages()
+    yield "deleted compiled Go packages"
+    yield from _scratch()
+    if images:
+        if not forget_images():
+            raise ClusterError("a cluster uses the kept images: end it first")
+        yield "deleted the kept container images"
+
+
+def forget_images() -> bool:
+    """Deletes the kept container store; says whether it was there and nobody uses it."""
+    lock = locks.try_hold(paths.cache() / "containerd.lock")
+    if lock is None:
+        return False
+    try:
+        shutil.rmtree(paths.cache() / "containerd", ignore_errors=True)
+    finally:
+        # Closing is what frees the lock.
+        os.close(lock)
+    return True
+
+
+def _waiting() -> None:
+    progress.say("another run is building the tools; waiting for it")
+
+
+def _programs() -> Iterator[str]:
+    current = {gobuild.target(family) for family in toolsets.FAMILIES.values()}
+    used = {folder for name in clusters.names() for folder in _folders(name)}
+    for folder in sorted((paths.cache() / "bin").glob("*-*")):
+        if folder not in current | used:
+            shutil.rmtree(folder)
+            yield f"deleted {folder}"
+
+
+def _folders(name: str) -> set[Path]:
+    """Returns the program folders a living cluster runs from."""
+    cluster = clusters.load(name)
+    return set() if cluster is None else {cluster.kubectl.parent, cluster.helm.parent}
+
+
+def _scratch() -> Iterator[str]:
+    for folder in sorted((paths.cache() / "scratch").glob("*")):
+        # The run folder is there before the record is: a cluster being started keeps its data.
+        if not paths.run(folder.name).exists():
+            shutil.rmtree(folder)
+            yield f"deleted {folder}"

@@ -1,0 +1,157 @@
+"""Run steps side by side, each when what it needs is done, and say how it goes.
+
+A step is a command of its own process group with its output in a log file. How long it took last
+time is kept in the cache and shown while it runs. However the run ends, no step outlives it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import time
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+
+from hack.setup import display, durations, environment
+from hack.support import interrupts, paths
+
+CLEANING_SECONDS = 15.0
+"""How long interrupted steps may take to unmount and delete what they have half made."""
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colors and cursor movements, which would tear our own lines."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command and what must be done before it."""
+
+    name: str
+    """Short name: of its log, and used by `needs`."""
+    says: str
+    """What it makes, for a person, in a few words."""
+    command: tuple[str, ...]
+    """The command, run in the root of the checkout."""
+    needs: tuple[str, ...] = ()
+    """Names of steps that must have ended well before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the steps."""
+
+    seconds: Mapping[str, float]
+    """Step -> how long it took, of those that ended well."""
+    failed: Mapping[str, str]
+    """Step -> why it failed, one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    step: Step
+    process: subprocess.Popen[bytes]
+    since: float
+    log: Path
+
+
+def run(steps: Sequence[Step], *, title: str, bearable: Container[str] = ()) -> Outcome:
+    """Run steps until all are done or one has failed whose failure is not bearable.
+
+    Args:
+        steps: What to run; those that nothing holds back run side by side.
+        title: What it is all for, for a person.
+        bearable: Names of steps after whose failure the others go on.
+    """
+    return _Run(steps, title, bearable).loop()
+
+
+class _Run:
+    def __init__(self, steps: Sequence[Step], title: str, bearable: Container[str]) -> None:
+        self.waiting = list(steps)
+        self.total = len(steps)
+        self.title = title
+        self.bearable = bearable
+        self.active: list[_Running] = []
+        self.seconds: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.logs = paths.cache() / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.durations = durations.Durations(paths.cache() / "setup-durations.json")
+        self.display = display.Display()
+        self.width = max((len(step.says) for step in steps), default=0)
+
+    def loop(self) -> Outcome:
+        began = time.monotonic()
+        try:
+            while (self.waiting or self.active) and all(n in self.bearable for n in self.failed):
+                self._start_ready()
+                self._collect()
+                self.display.show(self._lines)
+                time.sleep(0.1)
+        finally:
+            self.display.clear()
+            interrupts.end([one.process for one in self.active], CLEANING_SECONDS)
+        seconds = time.monotonic() - began
+        if seconds > 2 and not self.failed:
+            self.display.say(f"{self.title}: ready after {seconds:.0f} s")
+        return Outcome(self.seconds, self.failed)
+
+    def _start_ready(self) -> None:
+        for step in [one for one in self.waiting if set(one.needs) <= self.seconds.keys()]:
+            self.waiting.remove(step)
+            log = self.logs / f"{step.name}.log"
+            with log.open("wb") as out, interrupts.deferred():
+                process = subprocess.Popen(
+                    step.command,
+                    cwd=environment.ROOT,
+                    # What was relative to this folder must not be taken as relative to that one.
+                    env={**environment.variables(), "MENS_CACHE": str(paths.cache())},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                self.active.append(_Running(step, process, time.monotonic(), log))
+
+    def _collect(self) -> None:
+        for one in [one for one in self.active if one.process.poll() is not None]:
+            self.active.remove(one)
+            seconds = time.monotonic() - one.since
+            if one.process.returncode != 0:
+                self._fail(one)
+                continue
+            self.seconds[one.step.name] = round(seconds, 1)
+            self.durations.remember(one.step.name, seconds)
+            if seconds > 2:
+                self.display.say(f"  ✓ {one.step.says}: {seconds:.0f} s")
+
+    def _fail(self, one: _Running) -> None:
+        interrupts.end([one.process], 0)  # what it has left running, if anything
+        self.failed[one.step.name] = f"{one.step.says} failed: {_last_line(one.log)} ({one.log})"
+        for step in [each for each in self.waiting if one.step.name in each.needs]:
+            self.waiting.remove(step)
+            self.failed[step.name] = f"{step.says} needs {one.step.name}, which failed"
+        tail = one.log.read_text(errors="replace").splitlines()[-40:]
+        self.display.say(f"  ✗ {one.step.says} failed ({' '.join(one.step.command)})")
+        self.display.say("\n".join(f"    {line}" for line in tail))
+        self.display.say(f"  the whole log: {one.log}")
+
+    def _lines(self) -> list[str]:
+        now = time.monotonic()
+        return [f"[{len(self.seconds)}/{self.total}] {self.title}"] + [
+            f"  {one.step.says:{self.width}} {now - one.since:4.0f} s {self._hint(one.step.name)}"
+            f"  {_last_line(one.log)}"
+            for one in self.active
+        ]
+
+    def _hint(self, name: str) -> str:
+        last = self.durations.last(name)
+        return "(first time)" if last is None else f"of ~{last:.0f} s"
+
+
+def _last_line(log: Path) -> str:
+    """What a step said last, so that one sees what is being built and what is left."""
+    # A progress bar writes many times into one line, with a carriage return before each.
+    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
+    shown = ("".join(c for c in _ESCAPE.sub("", line) if c.isprintable()) for line in lines[::-1])
+    return next((line.strip()[:110] for line in shown if line.strip()), "…")

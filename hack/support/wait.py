@@ -1,0 +1,19 @@
+"""Waits until something is true, with a deadline; no sleep of a guessed length anywhere."""
+
+import time
+from collections.abc import Callable
+
+from hack.support.errors import ClusterError
+
+
+def until(what: str, ready: Callable[[], bool], seconds: float, interval: float = 0.1) -> None:
+    """Polls until `ready` returns true.
+
+    Raises:
+        ClusterError: The deadline passed; `ready` may raise an error of its own to end earlier.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(interval)

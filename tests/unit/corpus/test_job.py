@@ -1,0 +1,255 @@
+"""The job of a pod: exit code, termination message, whole artifact or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import orjson
+import pytest
+
+from mens.api import reasons
+from mens.artifacts import errors as store_errors
+from mens.artifacts import layout, manifests, memory, reader, refs, s3, store
+from mens.runtime import jobs
+from mens_corpus import job, jsonl
+from tests.support.s3 import S3Server
+
+LICENSE = (Path(__file__).parents[3] / "LICENSE").read_bytes()
+OUTPUT = "s3://bucket/corpora/uid/key"
+
+
+def documents(count: int = 3) -> dict[str, bytes]:
+    """A licence and some modules."""
+    code = 'def f{0}(a, *, b=None):\n    """Do number {0}."""\n    return a or b or {0}\n'
+    return {"LICENSE": LICENSE} | {f"m{n}.py": code.format(n).encode() for n in range(count)}
+
+
+def filled(objects: store.ObjectStore, bucket: str = "bucket") -> None:
+    for name, data in documents().items():
+        objects.put_bytes(refs.Uri(bucket, f"sources/code/{name}"), data)
+
+
+def environ(tmp_path: Path, *, bucket: str = "bucket", **source: Any) -> dict[str, str]:
+    """What the operator would set."""
+    folder = {"uri": f"s3://{bucket}/sources/code/"}
+    given = {"name": "code", "s3": folder, "extract": ["PythonFunctions"]} | source
+    job = {
+        "resource": {"namespace": "n", "name": "demo", "uid": "uid", "generation": 1},
+        "spec": {"sources": [given]},
+        "attempt": 3,
+        "output": OUTPUT.replace("bucket", bucket, 1),
+    }
+    return {
+        jobs.JOB_ENV: json.dumps(job),
+        jobs.SCRATCH_ENV: str(tmp_path),
+        jobs.TERMINATION_ENV: str(tmp_path / "termination"),
+    }
+
+
+@pytest.fixture
+def objects() -> memory.MemoryStore:
+    found = memory.MemoryStore(["bucket"])
+    filled(found)
+    return found
+
+
+def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -> None:
+    """Exit code 0, the artifact in the termination message, and progress beside the manifest."""
+    code, said = job.ended(environ(tmp_path), lambda _: objects)
+    assert (code, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    assert said.artifact is not None
+    manifest = reader.fetch(objects, said.artifact, tmp_path / "into")
+    assert manifest.details["rows"] == {"train": 2, "validation": 1}
+    assert sorted(file.path for file in manifest.files) == [
+        "LICENSES/Apache-2.0.txt",
+        "NOTICE",
+        "quarantine.jsonl.zst",
+        "train.jsonl.zst",
+        "validation.jsonl.zst",
+    ]
+    progress = jobs.Progress.model_validate_json(
+        objects.get_bytes(layout.progress(refs.Uri.parse(OUTPUT)))
+    )
+    assert (progress.stage, progress.attempt) == ("Publishing", 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["into"], "scratch is left clean"
+
+
+def test_the_same_job_again_is_done_at_once(tmp_path: Path, objects: memory.MemoryStore) -> None:
+    """Also where the sources have gone in the meantime."""
+    first = job.ended(environ(tmp_path), lambda _: objects)[1]
+    for name in documents():
+        objects.delete(refs.Uri("bucket", f"sources/code/{name}"))
+    code, second = job.ended(environ(tmp_path), lambda _: objects)
+    assert (code, second.artifact) == (jobs.ExitCode.DONE, first.artifact)
+
+
+BAD = [
+    ("no object", {"s3": {"uri": "s3://bucket/nothing/"}}, reasons.SOURCE_NOT_FOUND),
+    ("prefix of a name", {"s3": {"uri": "s3://bucket/sources/cod"}}, reasons.SOURCE_NOT_FOUND),
+    ("no bucket", {"s3": {"uri": "s3://missing/x/"}}, reasons.SOURCE_NOT_FOUND),
+    ("unselected", {"include": ["x/**"]}, reasons.SOURCE_INVALID),
+    ("nothing in it", {"extract": ["MarkdownSections"]}, reasons.SOURCE_INVALID),
+    ("disagreeing licence", {"license": "MIT"}, reasons.LICENSE_UNKNOWN),
+    ("spec", {"weight": 1.5}, reasons.SPEC_INVALID),
+]
+
+
+@pytest.mark.parametrize(("source", "reason"), [item[1:] for item in BAD], ids=[x[0] for x in BAD])
+def test_a_wrong_input_publishes_nothing(
+    tmp_path: Path, objects: memory.MemoryStore, source: dict[str, Any], reason: str
+) -> None:
+    """Exit code 64 with the reason; no manifest, and the same job succeeds once it is put right."""
+    code, said = job.ended(environ(tmp_path, **source), lambda _: objects)
+    assert (code, said.reason, said.artifact) == (jobs.ExitCode.INPUT_WRONG, reason, None)
+    assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
+    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+
+
+@pytest.mark.parametrize("error", [store_errors.StoreUnreachable, store_errors.StoreDenied])
+@pytest.mark.parametrize("call", ["keys", "open", "put_file", "get_bytes"])
+def test_storage_trouble_is_tried_again_soon(
+    tmp_path: Path,
+    objects: memory.MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[store_errors.StoreError],
+    call: str,
+) -> None:
+    """Whatever call fails: exit code 75, the store's reason, nothing published."""
+
+    def fail(*args: object, **kwargs: object) -> Any:
+        raise error("the endpoint is as it is; check it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, call, fail)
+        code, said = job.ended(environ(tmp_path), lambda _: objects)
+    assert (code, said.reason) == (jobs.ExitCode.STORAGE_TROUBLE, error.reason)
+    assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
+    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+
+
+def test_progress_that_cannot_be_written_fails_nothing(
+    tmp_path: Path, objects: memory.MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for people to look at; the artifact is what counts."""
+    real = objects.put_bytes
+
+    def put(uri: refs.Uri, data: bytes, *, if_absent: bool = False) -> bool:
+        if uri.name == jobs.PROGRESS_FILE:
+            raise store_errors.StoreDenied("not allowed")
+        return real(uri, data, if_absent=if_absent)
+
+    monkeypatch.setattr(objects, "put_bytes", put)
+    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+
+
+def test_a_defect_names_its_place_and_not_its_text(
+    tmp_path: Path, objects: memory.MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception's text may hold anything, a row or a credential."""
+
+    def fail(*args: object) -> Iterator[tuple[str, int]]:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(objects, "keys", fail)
+    code, said = job.ended(environ(tmp_path), lambda _: objects)
+    assert (code, said.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
+    assert "RuntimeError at test_job.py" in said.message
+    assert "secret" not in said.message
+
+
+def test_without_a_job_it_says_what_to_run(tmp_path: Path) -> None:
+    """A person who starts the module by hand is told about the command."""
+    code, said = job.ended({})
+    assert code is jobs.ExitCode.INPUT_WRONG
+    assert "mens corpus build" in said.message
+
+
+def test_no_heavy_or_foreign_module_is_imported() -> None:
+    """No torch, no kopf, no kubernetes; boto3 only behind mens.artifacts."""
+    script = (
+        "import sys, mens_corpus.__main__;"
+        "print(sorted({'torch', 'kopf', 'kubernetes', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.s3
+def test_a_pod_builds_from_a_real_store(
+    tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
+) -> None:
+    """The module as the image starts it: exit code, termination message, verified artifact."""
+    filled(s3_store, bucket.bucket)
+    env = os.environ | s3_server.environ() | environ(tmp_path, bucket=bucket.bucket)
+    run = subprocess.run([sys.executable, "-m", "mens_corpus"], env=env, check=False)
+    assert run.returncode == 0
+    said = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
+    assert said.artifact is not None
+    reader.fetch(s3_store, said.artifact, tmp_path / "into")
+    lines = [orjson.loads(x) for x in jsonl.read_lines(tmp_path / "into" / "train.jsonl.zst")]
+    assert [line["license"] for line in lines] == ["Apache-2.0"] * 2
+
+
+@pytest.mark.s3
+def test_a_preempted_pod_leaves_nothing(
+    tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
+) -> None:
+    """SIGTERM while it reads: 143, no manifest, no scratch; the next pod succeeds."""
+    for name, data in documents(400).items():
+        s3_store.put_bytes(bucket.join("sources", "code", name), data)
+    env = os.environ | s3_server.environ() | environ(tmp_path, bucket=bucket.bucket)
+    output = refs.Uri.parse(OUTPUT.replace("bucket", bucket.bucket, 1))
+    process = subprocess.Popen([sys.executable, "-m", "mens_corpus"], env=env)
+    try:
+        deadline = time.monotonic() + 60
+        while s3_store.head(layout.progress(output)) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == jobs.ExitCode.PREEMPTED
+    finally:
+        process.kill()
+        process.wait()
+    said = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
+    assert said.reason == reasons.PREEMPTED
+    assert s3_store.head(layout.manifest(output)) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["termination"]
+    assert (
+        subprocess.run([sys.executable, "-m", "mens_corpus"], env=env, check=False).returncode == 0
+    )
+    assert manifests.read(s3_store, output)[0].kind is manifests.Kind.CORPUS
+
+
+@pytest.mark.s3
+def test_a_name_that_is_refused_sets_its_object_aside(
+    tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
+) -> None:
+    """Somebody else named it: the others become rows, and the quarantine says which and why."""
+    filled(s3_store, bucket.bucket)
+    odd = "odd/in\u200bvisible.py"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=s3_server.access_key_id,
+        aws_secret_access_key=s3_server.secret_access_key,
+    )
+    client.put_object(Bucket=bucket.bucket, Key=f"sources/code/{odd}", Body=b"x = 1\n")
+    given = environ(tmp_path, bucket=bucket.bucket)
+    code, said = job.ended(given, lambda _: s3_store)
+    assert (code, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    assert said.artifact is not None
+    manifest = reader.fetch(s3_store, said.artifact, tmp_path / "into")
+    assert manifest.details["rows"] == {"train": 2, "validation": 1}
+    (line,) = jsonl.read_lines(tmp_path / "into" / "quarantine.jsonl.zst")
+    entry = orjson.loads(line)
+    assert (entry["path"], entry["reason"]) == (odd, reasons.NAME_REFUSED)
+    assert "'in\\u200bvisible.py'" in entry["message"]
