@@ -55,7 +55,7 @@ def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
         began: When the whole thing began, in seconds since the epoch.
 
     Raises:
-        DemoError: A resource did not come to its good end, or the adapter learnt nothing.
+        DemoError: A resource did not come to its good end, or the adapter learned nothing.
     """
     kube = kubectl.Kubectl(running.kubeconfig, running.kubectl, running.helm)
     if running.kind is not cluster.Kind.EMBEDDED:
@@ -104,7 +104,7 @@ def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
 
 
 def _require(facts: report.Facts) -> None:
-    """A demo that only looks right is worse than none: the adapter must have learnt the task."""
+    """A demo that only looks right is worse than none: the adapter must have learned the task."""
     loss = facts.run["status"]["heldOutLoss"]
     if float(loss["after"]) >= float(loss["before"]):
         raise kubectl.DemoError(f"the held-out loss did not fall: {loss}")

@@ -40,7 +40,7 @@ class Facts:
 
 
 def text(facts: Facts) -> str:
-    """What was learnt and what it came from, for a person."""
+    """What was learned and what it came from, for a person."""
     return "\n\n".join([_answers(facts), _loss(facts), _lineage(facts)])
 
 
@@ -49,7 +49,7 @@ def _answers(facts: Facts) -> str:
     lines = [
         "Held-out questions, asked of the base and of the adapter at once.",
         "right: JSON with the function's name and parameters in order; the summary is not judged.",
-        "Both get the same bare prompt; only the adapter has learnt to answer it as JSON",
+        "Both get the same bare prompt; only the adapter has learned to answer it as JSON",
         "(hack/demo/questions.py judges).",
     ]
     widest = max(len(name) for name in facts.answers)
@@ -96,7 +96,7 @@ def _lineage(facts: Facts) -> str:
             where = f"{entry['role']:7} {entry['name']:24} {entry['licenseExpression']}"
             lines.append(f"{' ' * depth}└ {where}  {_short(entry['digest'])}")
     compliance = facts.run["status"]["compliance"]
-    lines.append(f"  licence of the adapter: {compliance['licenseExpression']}")
+    lines.append(f"  license of the adapter: {compliance['licenseExpression']}")
     lines.append(
         f"  class {compliance['licenseClass']}, attribution required: "
         f"{compliance['attributionRequired']}, obligations: "
@@ -154,7 +154,7 @@ def line(facts: Facts) -> str:
     base, adapter = facts.answers.values()
     loss = facts.run["status"]["heldOutLoss"]
     entries = [*facts.run["status"]["lineage"], *facts.corpus["status"].get("lineage", [])]
-    licences = {entry["licenseExpression"] for entry in entries}
+    licenses = {entry["licenseExpression"] for entry in entries}
     result = {
         "demo": "ok",
         "seconds": facts.seconds,
@@ -167,7 +167,7 @@ def line(facts: Facts) -> str:
             "corpus": facts.corpus["status"]["artifact"]["digest"],
             "adapter": facts.run["status"]["artifact"]["digest"],
         },
-        "licenses": sorted(licences),
+        "licenses": sorted(licenses),
         "tokens_per_second": round(float(facts.details["tokensPerSecond"]), 1),
         "peak_rss_mb": round(float(facts.details["peakRssBytes"]) / 2**20),
     }

@@ -15,7 +15,7 @@ from mens.artifacts import digests, refs, store
 LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
 """Folders of the standard library that are tests, programs or not part of it."""
 LICENSE_NAMES = ("LICENSE.txt", "LICENSE", "copyright")
-"""What an installation calls the text of Python's licence; Debian calls it copyright."""
+"""What an installation calls the text of Python's license; Debian calls it copyright."""
 STDLIB = Path(sysconfig.get_path("stdlib"))
 """Where this Python's own modules lie."""
 DEBIAN = Path(f"/usr/share/doc/libpython{sysconfig.get_python_version()}-minimal")
@@ -23,10 +23,10 @@ DEBIAN = Path(f"/usr/share/doc/libpython{sysconfig.get_python_version()}-minimal
 
 
 def standard_library(root: Path = STDLIB, texts: Path = DEBIAN) -> Iterator[tuple[str, Path]]:
-    """Name below the source's folder and file, in order, with the licence text of Python.
+    """Name below the source's folder and file, in order, with the license text of Python.
 
     Raises:
-        DemoError: This Python came without its licence; a corpus of it could not be licensed.
+        DemoError: This Python came without its license; a corpus of it could not be licensed.
     """
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
@@ -36,14 +36,14 @@ def standard_library(root: Path = STDLIB, texts: Path = DEBIAN) -> Iterator[tupl
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise kubectl.DemoError(
-            f"this Python has no licence text in {root} or {texts}: put it there as LICENSE, "
+            f"this Python has no license text in {root} or {texts}: put it there as LICENSE, "
             "or make the environment with another Python (`PYTHON=... make demo`)"
         )
     yield "LICENSE", found
 
 
 def documentation() -> Iterator[tuple[str, Path]]:
-    """This project's Markdown and its licence."""
+    """This project's Markdown and its license."""
     root = environment.ROOT
     for path in [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]:
         yield path.relative_to(root).as_posix(), path

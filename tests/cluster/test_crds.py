@@ -144,7 +144,7 @@ def test_examples_are_accepted(control_plane: Any, server: Any, namespace: str) 
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("menscorpus", "A dataset made from sources, with licence and provenance of every row."),
+        ("menscorpus", "A dataset made from sources, with license and provenance of every row."),
         ("menstrainrun.spec.schedule.learningRate", "Highest learning rate"),
         ("mensserve.spec.adapters.trainRunRef", "Serve what this run produced"),
         ("menstrainrun.status.conditions.reason", "The cause in one CamelCase word"),

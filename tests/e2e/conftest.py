@@ -48,7 +48,7 @@ def target(storage: platform.Storage) -> s3.S3Store:
 
 @pytest.fixture(scope="session")
 def base(storage: platform.Storage, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny random model with a licence, imported as a base."""
+    """A tiny random model with a license, imported as a base."""
     return import_tiny(storage, tmp_path_factory.mktemp("base"), "tiny", seed=1)
 
 

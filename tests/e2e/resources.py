@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
-"""A licence text that is known: Apache-2.0."""
+"""A license text that is known: Apache-2.0."""
 API = "mens.vox-lang.org/v1alpha1"
 
 

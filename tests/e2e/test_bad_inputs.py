@@ -127,7 +127,7 @@ def test_trouble_is_forgotten(trouble: Kind, mended: Seen) -> None:
 
 
 def test_no_job_for_what_is_known_to_be_wrong(traces: dict[Kind, Traces], seen: Seen) -> None:
-    """Neither an unknown licence nor a pickle costs a pod of the run."""
+    """Neither an unknown license nor a pickle costs a pod of the run."""
     for trouble in (troubles.UnknownLicense, troubles.Pickle):
         assert "/run-" not in traces[trouble].jobs
         assert "jobName" not in seen[trouble]["status"]

@@ -42,7 +42,7 @@ def test_the_adapter_learns_the_task(last: dict[str, Any]) -> None:
 
 
 def test_the_last_line_is_the_contract(last: dict[str, Any]) -> None:
-    """Digests, licences of base and sources, and the figures of machine and run."""
+    """Digests, licenses of base and sources, and the figures of machine and run."""
     assert set(last) == {
         "demo",
         "seconds",
@@ -73,6 +73,6 @@ def test_rows_that_are_no_longer_there_are_counted(
 
 
 def test_a_person_reads_answers_lineage_and_what_to_do_next(printed: str) -> None:
-    """Both models' answers, the licences down to the sources, and commands that work."""
+    """Both models' answers, the licenses down to the sources, and commands that work."""
     for word in (job.BASE, job.NAME, "PSF-2.0", "sha256:", "export KUBECONFIG=", "demo-down"):
         assert word in printed

@@ -48,7 +48,7 @@ class Stage:
             self.put(f"{self.uri(folder)}/m{number}.py", text.encode())
 
     def import_model(self, uri: str, seed: int, terms: bytes, *more: str) -> None:
-        """Import a tiny random model under the terms of a licence file."""
+        """Import a tiny random model under the terms of a license file."""
         with tempfile.TemporaryDirectory() as scratch:
             folder = models.tiny(Path(scratch, "model"), seed=seed)
             file = Path(scratch, "TERMS")
@@ -144,7 +144,7 @@ class WrongCredentials(_OfCorpus):
 
 
 class UnknownLicense(_OfRun):
-    """A base whose licence text nobody reviewed; it is imported anew with one that is known."""
+    """A base whose license text nobody reviewed; it is imported anew with one that is known."""
 
     said = ("LicenseCleared", "LicenseUnknown")
     words = ("mens model import",)

@@ -80,7 +80,7 @@ def build(family: str = "llama", *, seed: int = 0, **changes: Any) -> Any:
 
 
 def tiny(folder: Path, *, seed: int = 0, family: str = "llama", **changes: Any) -> Path:
-    """Write a random model as a folder in the Hugging Face layout, without a licence."""
+    """Write a random model as a folder in the Hugging Face layout, without a license."""
     folder.mkdir(parents=True, exist_ok=True)
     build(family, seed=seed, **changes).save_pretrained(folder)
     tokenizer().save_pretrained(folder)

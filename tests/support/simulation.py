@@ -174,7 +174,7 @@ class Simulation:
         folder = refs.Uri.parse(uri)
         if known_license:
             compliance = obligations.of(licenses.declare("Apache-2.0"), [LICENSE])
-            if kind is manifests.Kind.ADAPTER:  # as if its corpus had a licence of its own
+            if kind is manifests.Kind.ADAPTER:  # as if its corpus had a license of its own
                 psf = obligations.of(licenses.declare("PSF-2.0"))
                 compliance = obligations.join([compliance, psf])
         else:

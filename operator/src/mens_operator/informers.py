@@ -79,7 +79,7 @@ class Hearing:
         self._gap.set()
 
     async def relist(self, supervisor: supervisor.Supervisor) -> None:
-        """List the three kinds after every gap and every ten minutes, until cancelled."""
+        """List the three kinds after every gap and every ten minutes, until canceled."""
         pause = 1.0
         due = self.listers
         checking = asyncio.create_task(asyncio.sleep(0), name="hearing")

@@ -1,4 +1,4 @@
-"""What this server serves: names, digests, licences. Read by requests, written by the loader."""
+"""What this server serves: names, digests, licenses. Read by requests, written by the loader."""
 
 from __future__ import annotations
 

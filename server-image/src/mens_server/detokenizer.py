@@ -28,7 +28,7 @@ class Detokenizer:
     """Text of a growing list of tokens; what was given out never changes.
 
     Law: the pieces joined are `tokenizer.decode(all tokens)`, for tokenizers where a token's text
-    depends on its left neighbours only through the last few.
+    depends on its left neighbors only through the last few.
     """
 
     def __init__(self, tokenizer: interface.Tokenizer) -> None:

@@ -198,7 +198,7 @@ def _job(environ: Mapping[str, str]) -> jobs.ServeJob:
 def _prepare_process(job: jobs.ServeJob) -> None:
     # Read by OpenMP and by libraries that would ask a hub; must be set before torch is imported.
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
-    # Threads that wait must sleep: spinning beside a busy neighbour cost a factor of 5 in tokens/s.
+    # Threads that wait must sleep: spinning beside a busy neighbor cost a factor of 5 in tokens/s.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"

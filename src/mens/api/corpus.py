@@ -58,7 +58,7 @@ class Source(kube.Model):
     extract: Annotated[tuple[Extractor, ...], pydantic.Field(min_length=1, max_length=8)]
     """How documents become rows; each document goes to the extractors that understand it."""
     license: Annotated[str, pydantic.Field(min_length=1, max_length=256)] | None = None
-    """SPDX expression that the owner declares. Used where neither the file's header nor a licence
+    """SPDX expression that the owner declares. Used where neither the file's header nor a license
     file whose text was reviewed says what holds; without any of them rows are quarantined as
     unknown, and so they are where such a text contradicts it."""
     weight: Annotated[kube.DecimalString, kube.decimal_range("0", "1000")] = "1.0"
@@ -72,7 +72,7 @@ class Source(kube.Model):
 
 
 class LicensePolicy(kube.Model):
-    """Which licences may enter the corpus."""
+    """Which licenses may enter the corpus."""
 
     allow_classes: Annotated[
         tuple[manifests.LicenseClass, ...], pydantic.Field(min_length=1, max_length=6)
@@ -97,7 +97,7 @@ class MensCorpusSpec(kube.Model):
     ]
     """Origins of documents; of two equal rows the one of the earlier source stays."""
     license_policy: LicensePolicy = LicensePolicy()
-    """Which licences may enter."""
+    """Which licenses may enter."""
     split: Split = Split()
     """How held-out rows are chosen."""
     resources: status.Resources = status.Resources(cpu="1", memory="2Gi")
@@ -137,7 +137,7 @@ class MensCorpusStatus(status.RunStatus):
 
 
 class MensCorpus(kube.Resource):
-    """A dataset made from sources, with licence and provenance of every row."""
+    """A dataset made from sources, with license and provenance of every row."""
 
     NAMES: ClassVar = kube.Names(
         kind="MensCorpus", plural="menscorpora", singular="menscorpus", short="mc"

@@ -130,7 +130,7 @@ SOURCE_INVALID: Final = "SourceInvalid"
 
 Correct `include`, `exclude`, `extract` or the file that the message names."""
 EMPTY_CORPUS: Final = "EmptyCorpus"
-"""Not one row was left after validation, licence check and deduplication.
+"""Not one row was left after validation, license check and deduplication.
 
 Look at the counts in the message, and correct `include`, `extract` or `maxCharacters`;
 docs/troubleshooting.md explains each reason that is counted."""
@@ -151,19 +151,19 @@ CORPUS_INVALID: Final = "CorpusInvalid"
 
 Build the corpus again with this version, or name another one."""
 
-# -- licences ----------------------------------------------------------------------------------
+# -- licenses ----------------------------------------------------------------------------------
 LICENSE_CLEARED: Final = "LicenseCleared"
-"""Every input has a known licence of an allowed class.
+"""Every input has a known license of an allowed class.
 
 Nothing."""
 LICENSE_UNKNOWN: Final = "LicenseUnknown"
-"""An input's licence text matches no reviewed row of the table.
+"""An input's license text matches no reviewed row of the table.
 
-A model: import it with its original licence file to a folder of its own (a taken one is refused:
-OtherArtifact), and name that in the spec. A source: declare `license`, add its licence file, or
+A model: import it with its original license file to a folder of its own (a taken one is refused:
+OtherArtifact), and name that in the spec. A source: declare `license`, add its license file, or
 correct the one that the message names. Else have the text reviewed and added to the table."""
 LICENSE_NOT_ALLOWED: Final = "LicenseNotAllowed"
-"""An input's licence class is not among those the policy allows.
+"""An input's license class is not among those the policy allows.
 
 Choose another model or leave the source out, or widen `licensePolicy.allowClasses`."""
 

@@ -86,7 +86,7 @@ class LineageEntry(kube.Model):
     digest: Annotated[str, pydantic.Field(max_length=128)]
     """Digest of its manifest, or of its documents."""
     license_expression: Annotated[str, pydantic.Field(max_length=1024)]
-    """Its licence."""
+    """Its license."""
 
 
 class Progress(kube.Model):

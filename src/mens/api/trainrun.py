@@ -18,7 +18,7 @@ class Method(enum.StrEnum):
 
 
 class BaseModel(kube.Model):
-    """A base model that `mens model import` put into the store, with its licence."""
+    """A base model that `mens model import` put into the store, with its license."""
 
     uri: kube.S3Uri
     """Folder of the model's artifact, `s3://bucket/models/name`."""
@@ -39,7 +39,7 @@ class Lora(kube.Model):
 
 
 class Objective(kube.Model):
-    """What is minimised: next-token cross-entropy on answers, through the full graph."""
+    """What is minimized: next-token cross-entropy on answers, through the full graph."""
 
     ce_last_k: Annotated[int, pydantic.Field(ge=0, le=65536)] = 0
     """Only the last K supervised tokens of each row count; 0 counts every supervised token."""
@@ -95,14 +95,14 @@ class MensTrainRunSpec(kube.Model):
     lora: Lora = Lora()
     """Shape of the adapter."""
     objective: Objective = Objective()
-    """What is minimised."""
+    """What is minimized."""
     schedule: Schedule = Schedule()
     """How long and how fast."""
     evaluation: Evaluation = Evaluation()
     """How the held-out loss is measured."""
     resources: status.Resources = status.Resources(cpu="2", memory="8Gi")
     """What the pod asks for."""
-    queue_name: kube.LabelledName | None = None
+    queue_name: kube.LabeledName | None = None
     """Kueue LocalQueue to go through; the Job is then created suspended and Kueue starts it."""
     retry: status.Retry = status.Retry()
     """How often an attempt that ended in a defect is repeated."""

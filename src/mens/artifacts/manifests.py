@@ -51,16 +51,16 @@ class Role(enum.StrEnum):
 
 
 class LicenseClass(enum.StrEnum):
-    """How much a licence asks, least first; the order of definition is the order of the lattice."""
+    """How much a license asks, least first; the order of definition is the order of the lattice."""
 
     PERMISSIVE = "Permissive"
     """Use without condition."""
     PERMISSIVE_WITH_ATTRIBUTION = "PermissiveWithAttribution"
-    """Use with notice and licence copy."""
+    """Use with notice and license copy."""
     COMMUNITY_RESTRICTED = "CommunityRestricted"
     """Open weights with thresholds or a use policy."""
     COPYLEFT = "Copyleft"
-    """Derived works carry the same licence."""
+    """Derived works carry the same license."""
     NON_COMMERCIAL = "NonCommercial"
     """No commercial use."""
     UNKNOWN = "Unknown"
@@ -121,7 +121,7 @@ class Input(Part):
     digest: digests.Digest
     """Manifest digest of an artifact; for a source, the digest of what was read."""
     license_expression: str
-    """SPDX expression of its concluded licence, or NOASSERTION."""
+    """SPDX expression of its concluded license, or NOASSERTION."""
 
 
 class Upstream(Part):
@@ -136,25 +136,25 @@ class Upstream(Part):
 
 
 class ObligationSource(Part):
-    """Which sentence of which licence obliges."""
+    """Which sentence of which license obliges."""
 
     license: str
-    """SPDX id of the licence."""
+    """SPDX id of the license."""
     clause: str
     """Where in its text, such as `4(d)`."""
     text_digest: digests.Digest | None = None
-    """SHA-256 of the licence's normalised text; None where only an id is known."""
+    """SHA-256 of the license's normalized text; None where only an id is known."""
 
 
 class Obligation(Part):
     """One thing that users of an artifact must do or must not do."""
 
     id: str
-    """Stable name: `<licence>/<what>`; equal ids are the same obligation."""
+    """Stable name: `<license>/<what>`; equal ids are the same obligation."""
     kind: str
     """Its kind, one of `mens.provenance.obligations.Kind`."""
     text: str
-    """What to do, in our own words; the licence's words decide."""
+    """What to do, in our own words; the license's words decide."""
     condition: str
     """`always`, `onDistribution`, `onHosting`, or a threshold: `monthlyUsers > 700000000`."""
     source: ObligationSource
@@ -162,7 +162,7 @@ class Obligation(Part):
 
 
 class License(Part):
-    """A licence text that the artifact carries."""
+    """A license text that the artifact carries."""
 
     id: str
     """SPDX id or `LicenseRef-…`."""
@@ -184,7 +184,7 @@ class Compliance(Part):
     obligations: tuple[Obligation, ...] = ()
     """All obligations of all inputs, sorted by id."""
     licenses: tuple[License, ...] = ()
-    """The licence texts in the folder, sorted by path."""
+    """The license texts in the folder, sorted by path."""
 
 
 class Producer(Part):

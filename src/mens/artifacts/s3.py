@@ -216,11 +216,11 @@ class S3Store:
         target = root / PROBE_KEY
         self.put_bytes(target, b"mens")
         try:
-            honoured = not self.put_bytes(target, b"mens", if_absent=True)
+            honored = not self.put_bytes(target, b"mens", if_absent=True)
         except (errors.StoreDenied, errors.StoreUnreachable):
             # A server that knows no conditions may also answer 400 or 501.
-            honoured = False
-        return store.Probe(root, writable=True, conditional_writes=honoured)
+            honored = False
+        return store.Probe(root, writable=True, conditional_writes=honored)
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket; one that exists stays as it is. For set-up, never called by a job."""

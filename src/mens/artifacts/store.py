@@ -37,7 +37,7 @@ class Probe:
     writable: bool
     """Whether a small object could be written; False when it was not tried."""
     conditional_writes: bool
-    """Whether `If-None-Match: *` is honoured. Where it is not, the first of two simultaneous
+    """Whether `If-None-Match: *` is honored. Where it is not, the first of two simultaneous
     publishers of one folder may lose; readers still never see a mixed artifact."""
 
 

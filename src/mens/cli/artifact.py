@@ -20,7 +20,7 @@ def register(commands: Any) -> None:
         "show",
         help="what an artifact is",
         parents=[output.json_option()],
-        description="Show an artifact's manifest: files, origin, licence, obligations.",
+        description="Show an artifact's manifest: files, origin, license, obligations.",
     )
     output.artifact_argument(show)
     show.set_defaults(run=_show)
@@ -63,7 +63,7 @@ def _show(args: argparse.Namespace) -> int:
     output.text(f"  digest       {ref.digest}")
     if up := manifest.upstream:
         output.text(f"  upstream     {up.model_id} ({up.family}) at {up.revision}")
-    output.text(f"  licence      {said.license_expression} ({said.license_class})")
+    output.text(f"  license      {said.license_expression} ({said.license_class})")
     output.text(f"  attribution  {said.attribution_required}")
     for item in manifest.inputs:
         output.text(f"  made from    {item.role} {item.name} {item.digest}")

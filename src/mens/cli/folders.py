@@ -24,7 +24,7 @@ _LICENSE: Final = re.compile(
 )
 """The value with all lines that belong to it: indented ones, list items, comments, empty ones."""
 _SILENT: Final = frozenset({"other", "unknown", "null", "~"})
-"""Values that declare nothing: then the licence's text alone decides."""
+"""Values that declare nothing: then the license's text alone decides."""
 
 
 def model_files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -16,7 +16,7 @@ def register(commands: Any) -> None:
         "lineage",
         help="what an artifact was made from",
         parents=[output.json_option()],
-        description="Show the tree of inputs of an artifact, with digests and licences.",
+        description="Show the tree of inputs of an artifact, with digests and licenses.",
     )
     output.artifact_argument(parser)
     parser.set_defaults(run=_run)

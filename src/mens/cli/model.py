@@ -1,4 +1,4 @@
-"""`mens model import`: a Hugging Face folder becomes a Model artifact, with its licence."""
+"""`mens model import`: a Hugging Face folder becomes a Model artifact, with its license."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mens.provenance import licenses, obligations
 
 
 class LicenseUnknownError(errors.StoreError):
-    """The licence has to be found, or its being unknown to be accepted on purpose."""
+    """The license has to be found, or its being unknown to be accepted on purpose."""
 
     reason = licenses.LICENSE_UNKNOWN
 
@@ -36,8 +36,8 @@ def register(commands: Any) -> None:
         parents=[output.json_option()],
         description=(
             "Publish a folder in Hugging Face layout (config.json, tokenizer, *.safetensors) as "
-            "a Model artifact. Pickle files are refused by name. The licence file is captured "
-            "as it is, and its text decides which licence it is. Repeating the command is safe."
+            "a Model artifact. Pickle files are refused by name. The license file is captured "
+            "as it is, and its text decides which license it is. Repeating the command is safe."
         ),
     )
     add.add_argument("folder", type=Path, help="folder of the model on this machine")
@@ -46,15 +46,15 @@ def register(commands: Any) -> None:
     add.add_argument("--model-id", required=True, help="its name where it was published")
     add.add_argument("--revision", required=True, help="its commit or version there")
     add.add_argument(
-        "--license-file", required=True, type=Path, help="the original licence text of the model"
+        "--license-file", required=True, type=Path, help="the original license text of the model"
     )
     add.add_argument(
-        "--license", metavar="SPDX", help="declared licence; default: what its README.md declares"
+        "--license", metavar="SPDX", help="declared license; default: what its README.md declares"
     )
     add.add_argument(
         "--allow-unknown",
         action="store_true",
-        help="import even if the licence is unknown; nothing will train on it or serve it",
+        help="import even if the license is unknown; nothing will train on it or serve it",
     )
     add.set_defaults(run=_import)
 
@@ -72,7 +72,7 @@ def draft(
     conclusion = licenses.conclude(declared, licenses.identify(license_text))
     if not conclusion.known and not allow_unknown:
         raise LicenseUnknownError(
-            f"the licence of {upstream.model_id} is unknown: {conclusion.message}. With "
+            f"the license of {upstream.model_id} is unknown: {conclusion.message}. With "
             "--allow-unknown it is imported all the same, and recorded as Unknown"
         )
     return manifests.Manifest(
@@ -92,7 +92,7 @@ def _import(args: argparse.Namespace) -> int:
         license_text = args.license_file.read_bytes()
     except OSError as e:
         raise output.wrong(
-            f"the licence file cannot be read: {e.strerror}; correct --license-file"
+            f"the license file cannot be read: {e.strerror}; correct --license-file"
         ) from e
     upstream = manifests.Upstream(
         family=args.family, model_id=args.model_id, revision=args.revision
@@ -145,10 +145,10 @@ def _other_facts(there: manifests.Manifest, wanted: manifests.Manifest) -> str:
         return "" if there.upstream == wanted.upstream else f"the kind {there.kind}"
     held, given = there.upstream.model_dump(), wanted.upstream.model_dump()
     named = [f"--{key.replace('_', '-')} {held[key]}" for key in held if held[key] != given[key]]
-    # Not the obligations: a later table may word them anew for the same licence.
+    # Not the obligations: a later table may word them anew for the same license.
     before, now = there.compliance, wanted.compliance
     if (before.license_expression, before.licenses) != (now.license_expression, now.licenses):
-        named.append(f"the licence {before.license_expression}")
+        named.append(f"the license {before.license_expression}")
     return ", ".join(named)
 
 
@@ -168,5 +168,5 @@ def _tell(args: argparse.Namespace, ref: refs.ArtifactRef, manifest: manifests.M
         return
     output.text(f"{manifest.name} is {ref.uri}")
     output.text(f"  digest   {ref.digest}")
-    output.text(f"  licence  {said.license_expression} ({said.license_class})")
+    output.text(f"  license  {said.license_expression} ({said.license_class})")
     output.text(f"  files    {len(manifest.files)}, {output.size(manifest.size_bytes)}")

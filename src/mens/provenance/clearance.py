@@ -10,21 +10,21 @@ from mens.artifacts import manifests
 from mens.provenance import expressions, licenses, obligations
 
 CLEARED = "LicenseCleared"
-"""Every licence is known and allowed."""
+"""Every license is known and allowed."""
 
 _ADVICE: Final[Mapping[manifests.Kind, str]] = {
-    manifests.Kind.MODEL: "Import the model with its original licence file "
+    manifests.Kind.MODEL: "Import the model with its original license file "
     "(mens model import --license-file) to a folder of its own, since what is published never "
     "changes; or have the text reviewed and added to the table",
-    manifests.Kind.CORPUS: "Correct the source's license field or add its licence file, and build "
+    manifests.Kind.CORPUS: "Correct the source's license field or add its license file, and build "
     "the corpus again; or have the text reviewed and added to the table",
-    manifests.Kind.ADAPTER: "Train it again from a base and a corpus whose licences are known",
+    manifests.Kind.ADAPTER: "Train it again from a base and a corpus whose licenses are known",
 }
-"""The next step where a licence is unknown."""
+"""The next step where a license is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """Yes or no, with the reason."""
 
     ok: bool
@@ -41,10 +41,10 @@ def judge(
     allowed: Collection[manifests.LicenseClass] | None = None,
     captured: Mapping[str, bytes] | None = None,
     table: licenses.Table | None = None,
-) -> Judgement:
+) -> Judgment:
     """Whether a model or a corpus may be trained on or served.
 
-    What the manifest says about its licence was written by whoever made it, perhaps with an older
+    What the manifest says about its license was written by whoever made it, perhaps with an older
     table: the ids are looked up again, and with `captured` so are the texts.
 
     Args:
@@ -57,7 +57,7 @@ def judge(
     said = manifest.compliance
     name = f"{manifest.kind} {manifest.name!r}"
     if said.license_class is manifests.LicenseClass.UNKNOWN:
-        return _unknown(manifest, "its manifest says that its licence is unknown")
+        return _unknown(manifest, "its manifest says that its license is unknown")
     now = licenses.declare(said.license_expression, table)
     if not now.known:
         return _unknown(manifest, now.message)
@@ -65,21 +65,21 @@ def judge(
         return _unknown(manifest, problem)
     strictest = max(said.license_class, now.license_class, key=lambda each: each.rank)
     if allowed is not None and strictest not in allowed:
-        return Judgement(
+        return Judgment(
             False,
             licenses.LICENSE_NOT_ALLOWED,
             f"{name} is under {said.license_expression}, class {strictest}, and the policy allows "
             f"{', '.join(sorted(allowed)) or 'none'}; choose another one or widen the policy",
         )
-    return Judgement(True, CLEARED, f"{name} is under {said.license_expression}")
+    return Judgment(True, CLEARED, f"{name} is under {said.license_expression}")
 
 
 def _text_problem(
     manifest: manifests.Manifest, captured: Mapping[str, bytes] | None, table: licenses.Table
 ) -> str:
-    """What is wrong with the licence texts that an artifact carries; empty if nothing is.
+    """What is wrong with the license texts that an artifact carries; empty if nothing is.
 
-    Only a model must carry one for each licence: a row of a corpus may be cleared by its
+    Only a model must carry one for each license: a row of a corpus may be cleared by its
     author's own SPDX header, where there is no file, or by a declaration, beside which a text that
     nobody reviewed travels under an id of its own. A model is known by its texts alone.
     """
@@ -87,11 +87,11 @@ def _text_problem(
     needed = expressions.ids(expressions.parse(said.license_expression))
     lacking = sorted(needed - {held.id for held in said.licenses})
     if lacking and manifest.kind is manifests.Kind.MODEL:
-        return f"it carries no licence text for {', '.join(lacking)}"
+        return f"it carries no license text for {', '.join(lacking)}"
     for held in said.licenses:
         file = manifest.file(held.path)
         if file is None or file.digest != held.text_digest:
-            return f"the licence text {held.path} is not among its files as it was captured"
+            return f"the license text {held.path} is not among its files as it was captured"
         unreviewed = held.id.startswith(obligations.UNREVIEWED)
         if unreviewed and manifest.kind is not manifests.Kind.MODEL:
             continue
@@ -102,9 +102,9 @@ def _text_problem(
     return ""
 
 
-def _unknown(manifest: manifests.Manifest, why: str) -> Judgement:
-    return Judgement(
+def _unknown(manifest: manifests.Manifest, why: str) -> Judgment:
+    return Judgment(
         False,
         licenses.LICENSE_UNKNOWN,
-        f"{manifest.kind} {manifest.name!r} has no known licence: {why}. {_ADVICE[manifest.kind]}",
+        f"{manifest.kind} {manifest.name!r} has no known license: {why}. {_ADVICE[manifest.kind]}",
     )

@@ -1,4 +1,4 @@
-"""SPDX licence expressions: `A AND B`, `A OR B`, `A WITH X`, parentheses.
+"""SPDX license expressions: `A AND B`, `A OR B`, `A WITH X`, parentheses.
 
 Law: `parse(str(e)) == e` for every expression that `parse` returned.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 NOASSERTION: Final = "NOASSERTION"
-"""SPDX's word for: nothing is said about the licence. It blocks."""
+"""SPDX's word for: nothing is said about the license. It blocks."""
 LIMIT: Final = 1024
 """Characters of an expression; also what a resource's status can hold."""
 
@@ -22,7 +22,7 @@ _OPERATORS: Final = frozenset({"AND", "OR", "WITH"})
 
 @dataclass(frozen=True, slots=True)
 class Id:
-    """One licence, with its exception if it has one."""
+    """One license, with its exception if it has one."""
 
     name: str
 
@@ -56,16 +56,16 @@ Expression = Id | And | Or
 def parse(text: str) -> Expression:
     """Read an expression; ValueError says what is wrong with it."""
     if len(text) > LIMIT:
-        raise ValueError(f"a licence expression has at most {LIMIT} characters")
+        raise ValueError(f"a license expression has at most {LIMIT} characters")
     reader = _Reader(tuple(_tokens(text)), text)
     found = reader.alternatives(0)
     if reader.peek() is not None:
-        raise ValueError(f"{text!r} is no licence expression: {reader.peek()!r} is too much")
+        raise ValueError(f"{text!r} is no license expression: {reader.peek()!r} is too much")
     return found
 
 
 def ids(expression: Expression) -> frozenset[str]:
-    """All licences that an expression names."""
+    """All licenses that an expression names."""
     if isinstance(expression, Id):
         return frozenset({expression.name})
     return frozenset().union(*(ids(part) for part in expression.parts))
@@ -112,10 +112,10 @@ class _Reader:
     def _one(self, depth: int) -> Expression:
         if self._accept("("):
             if depth > 20:
-                raise ValueError("a licence expression has at most 20 levels of parentheses")
+                raise ValueError("a license expression has at most 20 levels of parentheses")
             inner = self.alternatives(depth + 1)
             if not self._accept(")"):
-                raise ValueError(f"{self._text!r} is no licence expression: ')' is missing")
+                raise ValueError(f"{self._text!r} is no license expression: ')' is missing")
             return inner
         name = self._name()
         return Id(f"{name} WITH {self._name()}") if self._accept("WITH") else Id(name)
@@ -123,7 +123,7 @@ class _Reader:
     def _name(self) -> str:
         token = self.peek()
         if token is None or token in _OPERATORS or token in _PARENTHESES:
-            raise ValueError(f"{self._text!r} is no licence expression: a licence is missing")
+            raise ValueError(f"{self._text!r} is no license expression: a license is missing")
         self._at += 1
         return token
 
@@ -145,6 +145,6 @@ def _tokens(text: str) -> Iterator[str]:
     at = 0
     while at < len(text):
         if not (found := _TOKEN.match(text, at)):
-            raise ValueError(f"{text!r} is no licence expression: {text[at : at + 1]!r} in it")
+            raise ValueError(f"{text!r} is no license expression: {text[at : at + 1]!r} in it")
         yield found[1]
         at = found.end()

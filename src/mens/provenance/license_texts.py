@@ -1,12 +1,12 @@
-"""Licence texts: what makes two of them the same text, and where they lie.
+"""License texts: what makes two of them the same text, and where they lie.
 
-Identity is the SHA-256 of the normalised text and nothing weaker: no name, no tag, no score of
-similarity. Normalising takes away only what the licence itself leaves open: who holds the
+Identity is the SHA-256 of the normalized text and nothing weaker: no name, no tag, no score of
+similarity. Normalizing takes away only what the license itself leaves open: who holds the
 copyright and since when, line breaks, case, rulers, the shape of quotation marks. One added or
-changed word gives another digest, and a digest that nobody reviewed is an unknown licence.
+changed word gives another digest, and a digest that nobody reviewed is an unknown license.
 
 A copyright line is taken away only if every word of it is seen to name a holder, see
-`_names_holders`; a line that could be anything else stays text, and then the licence is unknown.
+`_names_holders`; a line that could be anything else stays text, and then the license is unknown.
 
 Laws: `digest` ignores line breaks, the case of the terms and holders; `digest` of a text with one
 more word differs.
@@ -72,15 +72,15 @@ _FILE: Final = re.compile(
 
 
 def decode(data: bytes) -> str:
-    """Text of a captured licence file; every byte counts, so a wrong encoding changes identity."""
+    """Text of a captured license file; every byte counts, so a wrong encoding changes identity."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 
 
-def normalise(text: str) -> str:
-    """The text without what a licence leaves open; for comparing, never for showing."""
+def normalize(text: str) -> str:
+    """The text without what a license leaves open; for comparing, never for showing."""
     kept = (
         line for line in _plain(text).splitlines() if not _is_notice(line) and not _is_ruler(line)
     )
@@ -88,8 +88,8 @@ def normalise(text: str) -> str:
 
 
 def digest(text: str) -> digests.Digest:
-    """Identity of a licence text."""
-    return digests.Digest.of_bytes(normalise(text).encode())
+    """Identity of a license text."""
+    return digests.Digest.of_bytes(normalize(text).encode())
 
 
 def notices(text: str) -> tuple[str, ...]:
@@ -98,20 +98,20 @@ def notices(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if _is_notice(_plain(line))))
 
 
-def is_licence_file(path: str) -> bool:
-    """Whether a file's name says that it holds a licence."""
+def is_license_file(path: str) -> bool:
+    """Whether a file's name says that it holds a license."""
     name = PurePosixPath(path).name.lower()
     code = name.endswith((".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".json", ".html"))
     return bool(_FILE.fullmatch(name)) and not code
 
 
-def nearest(path: str, licence_files: Iterable[str]) -> tuple[str, ...]:
-    """The licence files that stand nearest above a file: those of the first folder that has any.
+def nearest(path: str, license_files: Iterable[str]) -> tuple[str, ...]:
+    """The license files that stand nearest above a file: those of the first folder that has any.
 
-    Several in one folder all count: which of them applies is for `licences.conclude` to say.
+    Several in one folder all count: which of them applies is for `licenses.conclude` to say.
     """
     by_folder: dict[PurePosixPath, list[str]] = {}
-    for each in licence_files:
+    for each in license_files:
         by_folder.setdefault(PurePosixPath(each).parent, []).append(each)
     for folder in PurePosixPath(path).parents:
         if folder in by_folder:

@@ -1,7 +1,7 @@
 """The reviewed table, and what is concluded from what is declared and what is detected.
 
 Declared is what somebody says (an SPDX header, a setting, a model card); detected is which
-reviewed text the captured licence file is. A text outweighs a word. Where they disagree, and
+reviewed text the captured license file is. A text outweighs a word. Where they disagree, and
 where nothing was reviewed, the conclusion is Unknown, which blocks: guessing is for nobody.
 """
 
@@ -18,24 +18,24 @@ from mens.artifacts import digests, manifests
 from mens.provenance import expressions, license_texts
 
 LICENSE_UNKNOWN: Final = "LicenseUnknown"
-"""A licence is missing, not reviewed, or what is said about it disagrees."""
+"""A license is missing, not reviewed, or what is said about it disagrees."""
 LICENSE_NOT_ALLOWED: Final = "LicenseNotAllowed"
-"""A licence is known, and its class is not among those that the policy allows."""
+"""A license is known, and its class is not among those that the policy allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewedText:
-    """A text that was read and found to be the licence."""
+    """A text that was read and found to be the license."""
 
     digest: digests.Digest
-    """SHA-256 of the normalised text."""
+    """SHA-256 of the normalized text."""
     read_in: str
     """Where it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is known about one licence."""
+    """What is known about one license."""
 
     id: str
     """SPDX id, or `LicenseRef-…`."""
@@ -111,7 +111,7 @@ class Conclusion:
 
     @property
     def known(self) -> bool:
-        """Whether a licence was concluded."""
+        """Whether a license was concluded."""
         return not self.reason
 
     @property
@@ -129,12 +129,12 @@ def builtin() -> Table:
 
 
 def identify(text: str | bytes, table: Table | None = None) -> Row | None:
-    """Which reviewed licence a text is; None if nobody reviewed exactly this text."""
+    """Which reviewed license a text is; None if nobody reviewed exactly this text."""
     return (table or builtin()).by_text(text)
 
 
 def is_known(expression: str, table: Table | None = None) -> bool:
-    """Whether every licence that an expression needs is reviewed; alternatives need one."""
+    """Whether every license that an expression needs is reviewed; alternatives need one."""
     return declare(expression, table).known
 
 
@@ -165,11 +165,11 @@ def conclude(declared: str | None, detected: Row | None, table: Table | None = N
     if detected is None:
         if declared is None:
             return _unknown(
-                "there is neither a licence text nor a declaration; add the licence file"
+                "there is neither a license text nor a declaration; add the license file"
             )
         return _unknown(
-            f"it is declared as {declared}, but there is no licence text that was reviewed; add "
-            "the original licence file, or have its text reviewed and added to the table"
+            f"it is declared as {declared}, but there is no license text that was reviewed; add "
+            "the original license file, or have its text reviewed and added to the table"
         )
     found = Conclusion(detected.id, (detected,), "", f"the text is that of {detected.id}")
     if declared is None:
@@ -219,7 +219,7 @@ def _alternatives(expression: expressions.Expression) -> tuple[expressions.Expre
 def _why_unknown(name: str, table: Table) -> str:
     row = table.by_id(name)
     if row is None:
-        return f"{name} is not in the table of reviewed licences; have its text reviewed."
+        return f"{name} is not in the table of reviewed licenses; have its text reviewed."
     if not row.reviewed:
         return f"{name} is known by name only, nobody reviewed its text ({row.url}) yet."
     return f"{name} is reviewed."

@@ -39,12 +39,12 @@ def assemble(
     upstream: manifests.Upstream | None = None,
     quoted: Iterable[Quoted] = (),
 ) -> dict[str, bytes]:
-    """All files that must be in an artifact's folder for its licences' sake, by path.
+    """All files that must be in an artifact's folder for its licenses' sake, by path.
 
     Args:
         name: Name of the artifact.
         compliance: Its joined compliance.
-        captured: Licence texts by the digest of their bytes; all of `compliance.licenses`.
+        captured: License texts by the digest of their bytes; all of `compliance.licenses`.
         inputs: What it was made from, to be named.
         upstream: Where its base comes from, to be named.
         quoted: NOTICE files of what it was made from, to be carried on as they are.
@@ -60,7 +60,7 @@ def assemble(
                 f"the text of {held.id} ({held.text_digest}) was not handed over as it was captured"
             )
         files[held.path] = data
-    lines = [name, "=" * len(name), "", f"Licence: {compliance.license_expression}"]
+    lines = [name, "=" * len(name), "", f"License: {compliance.license_expression}"]
     if upstream:
         lines += [f"Upstream: {upstream.model_id} ({upstream.family}), {upstream.revision}"]
     made_from = [f"- {i.role}: {i.name} ({i.license_expression}), {i.digest}" for i in inputs]
@@ -70,7 +70,7 @@ def assemble(
         notices = license_texts.notices(license_texts.decode(files[held.path]))
         lines += ["", f"{held.id}: see {held.path}", *(f"  {notice}" for notice in notices)]
     if compliance.obligations:
-        lines += ["", "What these licences ask for, in short; their own words decide:"]
+        lines += ["", "What these licenses ask for, in short; their own words decide:"]
         lines += [
             f"- {each.text} [{each.source.license} {each.source.clause}; {each.condition}]"
             for each in compliance.obligations

@@ -1,6 +1,6 @@
 """What an artifact's use obliges to: a lattice, joined over everything it was made from.
 
-Class is the maximum, obligations and licence texts are unions, the expression is AND, and
+Class is the maximum, obligations and license texts are unions, the expression is AND, and
 attribution is the strongest. Laws, tested: the order of parents does not matter, a parent twice
 counts once, joining in two steps is joining at once, and a further parent never takes away an
 obligation or lowers the class.
@@ -26,15 +26,15 @@ ON_HOSTING: Final = "onHosting"
 _ATTRIBUTION: Final = list(reversed(manifests.Attribution))  # No, Conditional, Yes
 
 UNREVIEWED: Final = "LicenseRef-Unreviewed-"
-"""Begins the id of a text that nobody reviewed and that travels beside a declared licence; a piece
-of its digest follows. It is never filed under the licence that somebody says it is."""
+"""Begins the id of a text that nobody reviewed and that travels beside a declared license; a piece
+of its digest follows. It is never filed under the license that somebody says it is."""
 
 
 class Kind(enum.StrEnum):
     """What an obligation asks for."""
 
     NOTICE = "notice"
-    LICENSE_COPY = "licence-copy"
+    LICENSE_COPY = "license-copy"
     UI_DISPLAY = "ui-display"
     NAME_PREFIX = "name-prefix"
     DOC_STATEMENT = "doc-statement"
@@ -43,8 +43,8 @@ class Kind(enum.StrEnum):
     NO_OUTPUT_TRAINING = "no-output-training"
     NON_COMMERCIAL = "non-commercial"
     GEO = "geo"
-    THRESHOLD_LICENSE = "threshold-licence"
-    SAME_LICENSE = "same-licence"
+    THRESHOLD_LICENSE = "threshold-license"
+    SAME_LICENSE = "same-license"
     NO_ENDORSEMENT = "no-endorsement"
 
 
@@ -58,11 +58,11 @@ def unknown() -> manifests.Compliance:
 
 
 def of(conclusion: licenses.Conclusion, captured: Iterable[bytes] = ()) -> manifests.Compliance:
-    """Compliance of something under one concluded licence.
+    """Compliance of something under one concluded license.
 
     Args:
         conclusion: What was concluded.
-        captured: The licence files as they were found; each is carried on, byte by byte.
+        captured: The license files as they were found; each is carried on, byte by byte.
     """
     files = tuple(captured)
     id_ = conclusion.expression
@@ -70,7 +70,7 @@ def of(conclusion: licenses.Conclusion, captured: Iterable[bytes] = ()) -> manif
         top = unknown()
         held = tuple(_license("LicenseRef-Unknown", data) for data in files)
         return top.model_copy(update={"licenses": _placed(held)})
-    by_row = {row.id: digest for data in files for row, digest in _recognised(conclusion, data)}
+    by_row = {row.id: digest for data in files for row, digest in _recognized(conclusion, data)}
     held = tuple(_license(_id_of(conclusion, data), data) for data in files)
     return manifests.Compliance(
         license_expression=id_,
@@ -95,7 +95,7 @@ def join(parents: Iterable[manifests.Compliance]) -> manifests.Compliance:
     """Compliance of what is made from all parents together; ValueError without any."""
     given = tuple(parents)
     if not given:
-        raise ValueError("something that is made of nothing has no licence; give its parents")
+        raise ValueError("something that is made of nothing has no license; give its parents")
     classes = (parent.license_class for parent in given)
     expression = expressions.conjunction(tuple(parent.license_expression for parent in given))
     strictest = max(classes, key=lambda each: each.rank)
@@ -110,7 +110,7 @@ def join(parents: Iterable[manifests.Compliance]) -> manifests.Compliance:
     )
 
 
-def _recognised(
+def _recognized(
     conclusion: licenses.Conclusion, data: bytes
 ) -> list[tuple[licenses.Row, digests.Digest]]:
     digest = license_texts.digest(license_texts.decode(data))
@@ -119,7 +119,7 @@ def _recognised(
 
 def _id_of(conclusion: licenses.Conclusion, data: bytes) -> str:
     """The id under which a text is carried: as concluded, which may be an alias of the row's."""
-    for row, _ in _recognised(conclusion, data):
+    for row, _ in _recognized(conclusion, data):
         named = expressions.ids(expressions.parse(conclusion.expression))
         return next((name for name in row.ids if name in named), row.id)
     return UNREVIEWED + digests.Digest.of_bytes(data).short

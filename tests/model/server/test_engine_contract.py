@@ -114,7 +114,7 @@ async def test_the_queue_is_bounded(engine: worker.LoopEngine, slow: Slow) -> No
 
 
 async def test_cancelling_frees_the_slot(engine: worker.LoopEngine, slow: Slow) -> None:
-    """A cancelled request leaves within one step and lets the next one in."""
+    """A canceled request leaves within one step and lets the next one in."""
     slow.seconds = 0.01
     streams = [engine.submit(ask(count=90)) for _ in range(SLOTS)]
     waiting = engine.submit(ask(count=1))
@@ -183,12 +183,12 @@ async def test_a_request_that_fails_ends_alone() -> None:
     runner = fake.FakeRunner(slots=4, max_context=200, step_seconds=0.01, answer_tokens=100)
     engine = worker.LoopEngine(runner, max_queue=4)
     alone = await tokens(engine.submit(ask(count=40)))
-    neighbours = [asyncio.create_task(tokens(engine.submit(ask(count=40)))) for _ in range(3)]
+    neighbors = [asyncio.create_task(tokens(engine.submit(ask(count=40)))) for _ in range(3)]
     for _ in range(worker.FAILURES_BEFORE_UNHEALTHY + 1):
         with pytest.raises(errors.EngineFailed):
             await tokens(engine.submit(ask(fake.FAIL)))
-    assert not any(task.done() for task in neighbours)
-    assert await asyncio.gather(*neighbours) == [alone] * 3
+    assert not any(task.done() for task in neighbors)
+    assert await asyncio.gather(*neighbors) == [alone] * 3
     assert engine.heartbeat_age() < 1
     engine.close()
 

@@ -26,8 +26,8 @@ def chat(client: openai.OpenAI, model: str = "a", **more: Any) -> Any:
     return client.chat.completions.create(model=model, messages=ASK, temperature=0, **more)
 
 
-def test_models_carry_their_licence(client: openai.OpenAI, served: stand.Stand) -> None:
-    """Base and adapters, each with digest, licence and whether somebody must be named."""
+def test_models_carry_their_license(client: openai.OpenAI, served: stand.Stand) -> None:
+    """Base and adapters, each with digest, license and whether somebody must be named."""
     models = {model.id: model.model_dump() for model in client.models.list()}
     assert list(models) == ["base", "a", "b"]
     assert models["a"]["license"] == "Apache-2.0"

@@ -40,11 +40,11 @@ TENSORS = {
 """Names of Hugging Face → names of GGUF."""
 
 
-def _write(path: Path, model: Any, pre: str = "smollm", licence: str = "apache-2.0") -> None:
+def _write(path: Path, model: Any, pre: str = "smollm", license_: str = "apache-2.0") -> None:
     """Write a Qwen3 model as GGUF, the way llama.cpp's converter does."""
     config, tokenizer = model.config, models.tokenizer()
     writer = gguf.GGUFWriter(path, "qwen3")
-    writer.add_license(licence)
+    writer.add_license(license_)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -84,7 +84,7 @@ def _write(path: Path, model: Any, pre: str = "smollm", licence: str = "apache-2
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GGUF file and its licence, like an unpacked wheel."""
+    """A folder with a GGUF file and its license, like an unpacked wheel."""
     folder = tmp_path_factory.mktemp("gguf")
     _write(folder / "tiny.gguf", models.build(**SHAPE))
     (folder / "LICENSE").write_bytes(APACHE.read_bytes())
@@ -92,7 +92,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_model_comes_out(source: Path, tmp_path: Path) -> None:
-    """Equal logits in float32; tokenizer, template and licence beside them, and no pickle."""
+    """Equal logits in float32; tokenizer, template and license beside them, and no pickle."""
     folder = convert.from_gguf(source, tmp_path / "out", dtype="float32")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
@@ -136,8 +136,8 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["bad.gguf"]
 
 
-def test_no_licence_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model whose licence text is nowhere is not converted; the command says where to put it."""
+def test_no_license_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model whose license text is nowhere is not converted; the command says where to put it."""
     _write(tmp_path / "tiny.gguf", models.build(**SHAPE))
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())

@@ -50,7 +50,7 @@ class Platform:
     def publish(
         self, kind: manifests.Kind, folder: Path, text: bytes | None = None
     ) -> refs.ArtifactRef:
-        """Publish a folder under a licence text; that of Apache-2.0 by default."""
+        """Publish a folder under a license text; that of Apache-2.0 by default."""
         text = LICENSE.read_bytes() if text is None else text
         compliance = obligations.of(licenses.conclude(None, licenses.identify(text)), [text])
         staged = shutil.copytree(folder, self.disk / f"staged-{kind}", dirs_exist_ok=True)
@@ -249,7 +249,7 @@ def test_running_again_finds_the_artifact(platform: Platform, inputs: Inputs) ->
 # -- bad input: a reason, a next step, nothing published
 
 
-def _unknown_licence(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _unknown_license(p: Platform, base: Path, corpus: Path) -> Inputs:
     strange = p.publish(manifests.Kind.MODEL, base, b"You may look at it on Tuesdays.\n" * 30)
     return strange, p.publish(manifests.Kind.CORPUS, corpus)
 
@@ -346,7 +346,7 @@ def _pickle(p: Platform, base: Path, corpus: Path) -> Inputs:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_unknown_licence, reasons.LICENSE_UNKNOWN),
+        (_unknown_license, reasons.LICENSE_UNKNOWN),
         (_swapped, reasons.BASE_MODEL_INVALID),
         (_empty_corpus, reasons.EMPTY_CORPUS),
         (_nothing_held_out, reasons.NO_VALIDATION_ROWS),

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.s3
 
 
 def test_a_good_bucket(s3_store: s3.S3Store, bucket: refs.Uri) -> None:
-    """SeaweedFS honours If-None-Match, and the probe leaves one small object behind."""
+    """SeaweedFS honors If-None-Match, and the probe leaves one small object behind."""
     probe = s3_store.probe(bucket)
     assert probe.writable
     assert probe.conditional_writes

@@ -88,7 +88,7 @@ def test_too_large(place: Place) -> None:
 
 
 def test_list_is_of_a_folder(place: Place) -> None:
-    """Listing means below a folder: a neighbour whose name begins alike is not in it."""
+    """Listing means below a folder: a neighbor whose name begins alike is not in it."""
     for key in ("docs/a", "docs/b/c", "docs2/x", "docs"):
         if key != "docs" or isinstance(place.store, memory.MemoryStore):
             place.store.put_bytes(place.bucket / key, key.encode())
@@ -153,7 +153,7 @@ def test_publish_and_fetch(place: Place, tmp_path: Path) -> None:
 
 
 def test_probe(place: Place) -> None:
-    """Both stores honour conditional writes, and say so."""
+    """Both stores honor conditional writes, and say so."""
     assert place.store.probe(place.bucket / "below") == store.Probe(
         place.bucket, writable=True, conditional_writes=True
     )

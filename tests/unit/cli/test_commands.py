@@ -40,7 +40,7 @@ def mens(store: memory.MemoryStore) -> Callable[..., int]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model folder as Hugging Face has them, and its licence beside it."""
+    """A model folder as Hugging Face has them, and its license beside it."""
     files = {
         "config.json": b'{"architectures": ["TinyForCausalLM"]}',
         "tokenizer.json": b"{}",
@@ -69,7 +69,7 @@ def test_import(
     store: memory.MemoryStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A model folder becomes a Model artifact with upstream, licence, text and facts."""
+    """A model folder becomes a Model artifact with upstream, license, text and facts."""
     assert mens(*import_args(model, "--json")) == 0
     told = answer(capsys)
     manifest, digest = manifests.read(store, refs.Uri.parse(URI))
@@ -150,19 +150,19 @@ def test_import_beside_another_import(
     assert "other files: tokenizer.json" in capsys.readouterr().err
 
 
-def test_import_after_an_unknown_licence(
+def test_import_after_an_unknown_license(
     mens: Callable[..., int],
     model: Path,
     store: memory.MemoryStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A right licence file is not swallowed by the wrong one of before; the way out is said."""
+    """A right license file is not swallowed by the wrong one of before; the way out is said."""
     (model.parent / LICENSE).write_text("Our own terms.")
     assert mens(*import_args(model, "--allow-unknown")) == 0
     (model.parent / LICENSE).write_text(MIT)
     assert mens(*import_args(model)) == 64
     said = capsys.readouterr().err
-    assert "the licence NOASSERTION" in said
+    assert "the license NOASSERTION" in said
     assert f"delete {URI}/manifest.json" in said
     store.delete(layout.manifest(refs.Uri.parse(URI)))
     assert mens(*import_args(model)) == 0
@@ -226,10 +226,10 @@ def test_refused_models(
     assert list(store.list(refs.Uri("mens"))) == []
 
 
-def test_import_of_an_unknown_licence(
+def test_import_of_an_unknown_license(
     mens: Callable[..., int], model: Path, store: memory.MemoryStore
 ) -> None:
-    """An unknown licence can be imported on purpose; it is recorded as Unknown, with its text."""
+    """An unknown license can be imported on purpose; it is recorded as Unknown, with its text."""
     (model.parent / LICENSE).write_text("Our own terms.")
     assert mens(*import_args(model, "--allow-unknown")) == 0
     said = manifests.read(store, refs.Uri.parse(URI))[0].compliance
@@ -305,7 +305,7 @@ def test_lineage(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Lineage shows inputs with digest and licence, as a tree and as JSON."""
+    """Lineage shows inputs with digest and license, as a tree and as JSON."""
     base = manifests.Input(
         role=manifests.Role.BASE,
         name="tiny",

@@ -1,4 +1,4 @@
-"""What a model folder declares about its licence: all of it counts, or the import fails open."""
+"""What a model folder declares about its license: all of it counts, or the import fails open."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_declaration(tmp_path: Path) -> None:
      "license: [apache-2.0, cc-by-nc-4.0]"],
 )  # fmt: skip
 def test_a_declaration_that_no_row_knows_blocks(tmp_path: Path, declared: str) -> None:
-    """A model that declares another licence than its text is not imported under its text's."""
+    """A model that declares another license than its text is not imported under its text's."""
     some.folder(tmp_path, {"config.json": b"{}", "README.md": f"---\n{declared}\n---\n".encode()})
     with pytest.raises(model.LicenseUnknownError, match=r"but the text is that of Apache-2\.0"):
         model.draft(tmp_path, upstream=UPSTREAM, license_text=some.APACHE.read_bytes())
@@ -64,7 +64,7 @@ def test_a_declaration_that_no_row_knows_blocks(tmp_path: Path, declared: str) -
 
 @pytest.mark.parametrize("declared", ["apache-2.0", "other", "[Apache-2.0]"])
 def test_a_declaration_that_agrees(tmp_path: Path, declared: str) -> None:
-    """A model whose declaration agrees with its text, or says nothing, has its text's licence."""
+    """A model whose declaration agrees with its text, or says nothing, has its text's license."""
     readme = f"---\nlicense: {declared}\n---\n".encode()
     some.folder(tmp_path, {"config.json": b"{}", "README.md": readme})
     found = model.draft(tmp_path, upstream=UPSTREAM, license_text=some.APACHE.read_bytes())
@@ -72,7 +72,7 @@ def test_a_declaration_that_agrees(tmp_path: Path, declared: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GPL-2", "GPL-3", "LGPL-2.1", "LGPL-3"])
-def test_the_hubs_names_of_the_gnu_licences(tmp_path: Path, name: str) -> None:
+def test_the_hubs_names_of_the_gnu_licenses(tmp_path: Path, name: str) -> None:
     """Hugging Face writes `gpl-3.0` where SPDX writes GPL-3.0-only; that is no conflict."""
     short = name if "." in name else f"{name}.0"
     readme = f"---\nlicense: {short.lower()}\n---\n".encode()

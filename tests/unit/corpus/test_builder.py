@@ -1,4 +1,4 @@
-"""Whole builds over trees in memory: accounting, licences, duplicates, split, equal bytes."""
+"""Whole builds over trees in memory: accounting, licenses, duplicates, split, equal bytes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ GOOD = {
 
 
 def test_a_row_has_the_fields_of_the_lanes(tmp_path: Path) -> None:
-    """Every field that upstream's readers and ours rely on, with licence and place."""
+    """Every field that upstream's readers and ours rely on, with license and place."""
     built = build(tmp_path, spec(), {"code": GOOD})
     (row,) = [
         row
@@ -128,7 +128,7 @@ def test_a_row_has_the_fields_of_the_lanes(tmp_path: Path) -> None:
     }
 
 
-def test_the_artifact_carries_licence_notice_and_counts(tmp_path: Path) -> None:
+def test_the_artifact_carries_license_notice_and_counts(tmp_path: Path) -> None:
     """LICENSES/ holds the captured text, NOTICE the source's own words, details the counts."""
     built = build(tmp_path, spec(), {"code": GOOD})
     files = content(built)
@@ -346,7 +346,7 @@ def test_a_declaration_counts_where_the_text_is_unknown(tmp_path: Path) -> None:
     assert (judged.ok, judged.reason) == (True, reasons.LICENSE_CLEARED)
 
 
-def test_a_licence_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path) -> None:
+def test_a_license_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path) -> None:
     """Also with a declaration, since its text cannot travel; the quarantine names the file."""
     too_large = b"x" * (trees.DOCUMENT_LIMIT + 1)
     vendor = {"vendor/LICENSE": too_large, "vendor/v.py": function("v").encode()}
@@ -355,7 +355,7 @@ def test_a_licence_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path
     assert fates(built, accounting.Fate.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
     (line,) = jsonl.read_lines(built.folder / "quarantine.jsonl.zst")
     assert orjson.loads(line)["message"].startswith(
-        "the licence file vendor/LICENSE cannot be read (more than 4194304 bytes); "
+        "the license file vendor/LICENSE cannot be read (more than 4194304 bytes); "
     )
     without = spec(source(license="Apache-2.0", exclude=["vendor/LICENSE"]))
     assert build(tmp_path / "b", without, {"code": GOOD | vendor}).train == built.train + 1
@@ -364,7 +364,7 @@ def test_a_licence_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path
     assert caught.value.reason == reasons.SOURCE_INVALID
 
 
-def test_a_licence_file_may_be_a_link(tmp_path: Path) -> None:
+def test_a_license_file_may_be_a_link(tmp_path: Path) -> None:
     """It counts where it stands, with the text it leads to; a linked document counts once."""
     root = tmp_path / "tree"
     (root / "legal").mkdir(parents=True)
@@ -411,7 +411,7 @@ def test_equal_fingerprints_mean_equal_files(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_everything_that_counts(tmp_path: Path) -> None:
-    """Documents, licence files, limits and seeds; not what the pod asks for."""
+    """Documents, license files, limits and seeds; not what the pod asks for."""
     variants = [
         build(tmp_path / "a", spec(), {"code": GOOD}),
         build(tmp_path / "b", spec(), {"code": GOOD | {"a.py": function("other").encode()}}),

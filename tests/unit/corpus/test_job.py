@@ -28,7 +28,7 @@ OUTPUT = "s3://bucket/corpora/uid/key"
 
 
 def documents(count: int = 3) -> dict[str, bytes]:
-    """A licence and some modules."""
+    """A license and some modules."""
     code = 'def f{0}(a, *, b=None):\n    """Do number {0}."""\n    return a or b or {0}\n'
     return {"LICENSE": LICENSE} | {f"m{n}.py": code.format(n).encode() for n in range(count)}
 
@@ -98,7 +98,7 @@ BAD = [
     ("no bucket", {"s3": {"uri": "s3://missing/x/"}}, reasons.SOURCE_NOT_FOUND),
     ("unselected", {"include": ["x/**"]}, reasons.SOURCE_INVALID),
     ("nothing in it", {"extract": ["MarkdownSections"]}, reasons.SOURCE_INVALID),
-    ("disagreeing licence", {"license": "MIT"}, reasons.LICENSE_UNKNOWN),
+    ("disagreeing license", {"license": "MIT"}, reasons.LICENSE_UNKNOWN),
     ("spec", {"weight": 1.5}, reasons.SPEC_INVALID),
 ]
 

@@ -1,4 +1,4 @@
-"""The licence of a document: its own headers, the files beside it, and what the source declares."""
+"""The license of a document: its own headers, the files beside it, and what the source declares."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_a_known_text_is_never_overruled(
 
 
 @pytest.mark.parametrize("size", [license_detection.TEXT_LIMIT + 1, trees.DOCUMENT_LIMIT])
-def test_a_long_licence_file_is_unknown_and_not_absent(size: int) -> None:
-    """What lies below it is not under the licence of the folder above."""
+def test_a_long_license_file_is_unknown_and_not_absent(size: int) -> None:
+    """What lies below it is not under the license of the folder above."""
     files = {"LICENSE": APACHE, "vendor/LICENSE": b"x" * size}
     assert conclude(files, path="vendor/a.py").expression == expressions.NOASSERTION
     assert "vendor/LICENSE" in conclude(files, path="vendor/a.py").doubt

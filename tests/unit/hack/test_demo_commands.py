@@ -151,10 +151,10 @@ def test_an_endpoint_that_is_gone_is_named() -> None:
         client.ask("127.0.0.1:9", ["base"], [QUESTION])
 
 
-def test_a_python_without_its_licence_is_refused(tmp_path: Path) -> None:
-    """A corpus without a licence text would be quarantined later and elsewhere."""
+def test_a_python_without_its_license_is_refused(tmp_path: Path) -> None:
+    """A corpus without a license text would be quarantined later and elsewhere."""
     (tmp_path / "json.py").touch()
-    with pytest.raises(kubectl.DemoError, match=f"no licence text in {tmp_path}"):
+    with pytest.raises(kubectl.DemoError, match=f"no license text in {tmp_path}"):
         list(sources.standard_library(tmp_path, tmp_path / "doc"))
     (tmp_path / "doc").mkdir()
     (tmp_path / "doc" / "copyright").touch()
@@ -162,7 +162,7 @@ def test_a_python_without_its_licence_is_refused(tmp_path: Path) -> None:
     assert found == {"json.py": tmp_path / "json.py", "LICENSE": tmp_path / "doc" / "copyright"}
 
 
-def test_this_python_has_its_licence() -> None:
+def test_this_python_has_its_license() -> None:
     """Whatever version and distribution it is of."""
     assert dict(sources.standard_library())["LICENSE"].read_text()
 

@@ -140,7 +140,7 @@ async def test_a_base_that_comes_late_is_found_soon(sim: Simulation) -> None:
     assert sim.names_of(kinds.DEPLOYMENT) == ["chat"]
 
 
-async def test_an_adapter_of_unknown_licence_is_a_matter_of_licence(sim: Simulation) -> None:
+async def test_an_adapter_of_unknown_license_is_a_matter_of_license(sim: Simulation) -> None:
     """LicenseCleared says it, as well as AdaptersReady."""
     await trained(sim)
     uri = "s3://mens/x/adapter"

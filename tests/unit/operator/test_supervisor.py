@@ -146,7 +146,7 @@ async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_stop_before_the_loop_is_there_counts() -> None:
-    """Between the thread's start and its loop nobody can be signalled: what was asked is kept."""
+    """Between the thread's start and its loop nobody can be signaled: what was asked is kept."""
     begun: list[int] = []
 
     async def operate(stop: asyncio.Event) -> None:

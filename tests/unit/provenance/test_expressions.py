@@ -40,7 +40,7 @@ def test_nothing_else_happens(text: str) -> None:
 )
 def test_refused(text: str) -> None:
     """An expression that is not well-formed says so."""
-    with pytest.raises(ValueError, match="licence expression"):
+    with pytest.raises(ValueError, match="license expression"):
         expressions.parse(text)
 
 

@@ -1,4 +1,4 @@
-"""Facts about licence identity and about what is concluded from words and texts."""
+"""Facts about license identity and about what is concluded from words and texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mens.artifacts import manifests
 from mens.provenance import expressions, license_texts, licenses
 
 DEBIAN = Path("/usr/share/common-licenses")
-ON_DEBIAN = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's licence texts are not here")
+ON_DEBIAN = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's license texts are not here")
 
 MIT = """MIT License
 
@@ -64,12 +64,12 @@ def id_of(text: str | bytes) -> str | None:
     ],
 )
 def test_debians_texts(name: str, expected: str | None) -> None:
-    """The texts that Debian ships are recognised; one that nobody reviewed is not."""
+    """The texts that Debian ships are recognized; one that nobody reviewed is not."""
     assert id_of((DEBIAN / name).read_bytes()) == expected
 
 
 def test_pythons_text() -> None:
-    """The licence file of the Python that runs this test is the reviewed PSF text."""
+    """The license file of the Python that runs this test is the reviewed PSF text."""
     path = Path(sysconfig.get_path("stdlib"), "LICENSE.txt")
     if not path.is_file():
         pytest.skip(f"this Python was installed without {path}")
@@ -93,8 +93,8 @@ def test_pythons_text() -> None:
         MIT.replace("MIT License", "The MIT License (MIT)\n====="),
     ],
 )
-def test_the_same_licence(text: str) -> None:
-    """Holder, year, line breaks, case and quotation marks are not part of a licence's identity."""
+def test_the_same_license(text: str) -> None:
+    """Holder, year, line breaks, case and quotation marks are not part of a license's identity."""
     assert id_of(text.encode()) == "MIT"
 
 
@@ -124,8 +124,8 @@ def test_the_same_licence(text: str) -> None:
         "",
     ],
 )
-def test_another_licence(text: str) -> None:
-    """One changed word is another licence, also where it hides in the copyright line."""
+def test_another_license(text: str) -> None:
+    """One changed word is another license, also where it hides in the copyright line."""
     assert licenses.identify(text) is None
 
 
@@ -150,15 +150,15 @@ def test_another_licence(text: str) -> None:
     ],
 )
 def test_real_holders(holder: str) -> None:
-    """Copyright lines as real licence files have them are not part of a licence's identity."""
+    """Copyright lines as real license files have them are not part of a license's identity."""
     assert id_of(MIT.replace("2020 Ada Lovelace", holder)) == "MIT"
 
 
 INSTALLED = sorted(Path(sysconfig.get_path("purelib")).glob("*.dist-info/licenses/LICENSE*"))
 
 
-def test_licence_files_of_installed_packages() -> None:
-    """The licence files beside this test's libraries are recognised, whoever their holders are."""
+def test_license_files_of_installed_packages() -> None:
+    """The license files beside this test's libraries are recognized, whoever their holders are."""
     expected = {
         "boto3": "Apache-2.0", "botocore": "Apache-2.0", "pydantic": "MIT",
         "pytest": "MIT", "pyyaml": "MIT", "rfc8785": "Apache-2.0", "urllib3": "MIT",
@@ -195,8 +195,8 @@ def test_latin_1() -> None:
     assert id_of(data) == "MIT"
 
 
-def test_nearest_licence_file() -> None:
-    """The licence file that stands nearest above a source file is the one that applies."""
+def test_nearest_license_file() -> None:
+    """The license file that stands nearest above a source file is the one that applies."""
     held = ["LICENSE", "vendor/x/LICENSE-MIT", "vendor/x/LICENSE-APACHE"]
     assert license_texts.nearest("src/a.py", held) == ("LICENSE",)
     assert license_texts.nearest("a.py", held) == ("LICENSE",)
@@ -223,9 +223,9 @@ def held_in_x(held: list[str]) -> tuple[str, ...]:
         ("README.md", False),
     ],
 )
-def test_licence_file_names(path: str, expected: bool) -> None:
-    """Licence files are known by name, and code about licences is not taken for one."""
-    assert license_texts.is_licence_file(path) is expected
+def test_license_file_names(path: str, expected: bool) -> None:
+    """License files are known by name, and code about licenses is not taken for one."""
+    assert license_texts.is_license_file(path) is expected
 
 
 APACHE_ROW = licenses.builtin().by_id("Apache-2.0")
@@ -241,9 +241,9 @@ MIT_ROW = licenses.builtin().by_id("MIT")
         ("MIT OR Apache-2.0", MIT_ROW, "MIT", "declared as MIT OR"),
         ("Apache-2.0", MIT_ROW, None, "correct the one that is wrong"),
         ("MIT AND Apache-2.0", MIT_ROW, None, "correct the one that is wrong"),
-        ("MIT", None, None, "no licence text that was reviewed"),
+        ("MIT", None, None, "no license text that was reviewed"),
         ("not an ( expression", MIT_ROW, None, "correct the declaration"),
-        (None, None, None, "add the licence file"),
+        (None, None, None, "add the license file"),
     ],
 )
 def test_conclusions(
@@ -288,8 +288,8 @@ def test_declarations(declared: str, expected: str | None) -> None:
     assert licenses.is_known(declared) is (expected is not None)
 
 
-def test_unread_licences_say_so() -> None:
-    """A licence known by name only is unknown, and the message says where its text stands."""
+def test_unread_licenses_say_so() -> None:
+    """A license known by name only is unknown, and the message says where its text stands."""
     found = licenses.declare("LicenseRef-Llama-3.1")
     assert "nobody reviewed its text (https://" in found.message
 

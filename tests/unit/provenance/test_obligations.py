@@ -63,7 +63,7 @@ def test_monotone(parents: list[manifests.Compliance], other: manifests.Complian
 
 
 def test_nothing() -> None:
-    """What is made of nothing has no licence; that is a defect of the caller."""
+    """What is made of nothing has no license; that is a defect of the caller."""
     with pytest.raises(ValueError, match="made of nothing"):
         obligations.join([])
 
@@ -77,7 +77,7 @@ def test_unknown_wins() -> None:
     assert set(joined.obligations) == set(known.obligations)
 
 
-def test_more_licences_than_anyone_reads() -> None:
+def test_more_licenses_than_anyone_reads() -> None:
     """An expression too long for a resource's status is unknown, not cut off."""
     mit = obligations.of(licenses.declare("MIT"))
     many = [
@@ -99,7 +99,7 @@ def test_more_licences_than_anyone_reads() -> None:
     ],
 )
 def test_classes(declared: str, class_: str, attribution: str) -> None:
-    """The class is that of the licence that asks most."""
+    """The class is that of the license that asks most."""
     found = obligations.of(licenses.declare(declared))
     assert (found.license_class, found.attribution_required) == (class_, attribution)
 
@@ -170,7 +170,7 @@ def test_notice_is_deterministic(tmp_path: Path) -> None:
 
 
 def test_notice_needs_the_captured_text() -> None:
-    """A licence text that is missing or was changed on the way is refused."""
+    """A license text that is missing or was changed on the way is refused."""
     compliance = obligations.of(licenses.conclude(None, licenses.identify(MIT)), [MIT.encode()])
     digest = digests.Digest.of_bytes(MIT.encode())
     for captured in ({}, {digest: b"rewritten"}):
@@ -193,19 +193,19 @@ def test_a_good_base() -> None:
     base = model()
     captured = {"LICENSES/MIT.txt": MIT.encode()}
     for found in (clearance.judge(base), clearance.judge(base, captured=captured)):
-        assert found == clearance.Judgement(True, "LicenseCleared", "Model 'tiny' is under MIT")
+        assert found == clearance.Judgment(True, "LicenseCleared", "Model 'tiny' is under MIT")
 
 
 def test_an_unknown_base() -> None:
     """A model whose text nobody reviewed is refused, with the next step."""
-    found = clearance.judge(model("Some licence of our own."))
+    found = clearance.judge(model("Some license of our own."))
     assert (found.ok, found.reason) == (False, "LicenseUnknown")
     assert "mens model import --license-file" in found.message
     assert "to a folder of its own" in found.message
 
 
 def test_a_class_that_is_not_allowed() -> None:
-    """A known licence of another class is refused for that reason."""
+    """A known license of another class is refused for that reason."""
     found = clearance.judge(model(), allowed=[manifests.LicenseClass.PERMISSIVE])
     assert (found.ok, found.reason) == (False, "LicenseNotAllowed")
     assert "policy allows Permissive" in found.message
@@ -227,12 +227,12 @@ def lied(**changes: object) -> manifests.Manifest:
     ],
 )
 def test_manifests_that_lie(manifest: manifests.Manifest) -> None:
-    """What a manifest says about its licence is looked up again and not believed."""
+    """What a manifest says about its license is looked up again and not believed."""
     assert clearance.judge(manifest).reason == "LicenseUnknown"
 
 
 def test_a_text_that_is_not_what_it_is_called() -> None:
-    """With the texts at hand, one that is filed under another licence's name is found out."""
+    """With the texts at hand, one that is filed under another license's name is found out."""
     captured = {"LICENSES/MIT.txt": (MIT + "Except for commerce.").encode()}
     assert clearance.judge(model(), captured=captured).reason == "LicenseUnknown"
 

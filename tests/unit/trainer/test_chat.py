@@ -137,7 +137,7 @@ def test_a_row_that_a_template_refuses_is_named() -> None:
         "messages": [{"role": "system", "content": "s"}, *chat.conversation(_row("r"))],
     }
     with pytest.raises(errors.InputWrong, match=r"row 7.*no system role") as caught:
-        data.tokenise([row], chat.Encoder(models.tokenizer(STRICT)), recipe.Recipe())
+        data.tokenize([row], chat.Encoder(models.tokenizer(STRICT)), recipe.Recipe())
     assert caught.value.reason == reasons.CORPUS_INVALID
 
 

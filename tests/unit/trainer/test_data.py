@@ -35,7 +35,7 @@ def encoder() -> chat.Encoder:
 
 def _supervised(row: dict[str, Any], tokenizer: Any = None, **plan: Any) -> str:
     tokenizer = tokenizer or models.tokenizer()
-    (found,), _ = data.tokenise([row], chat.Encoder(tokenizer), recipe.Recipe(**plan))
+    (found,), _ = data.tokenize([row], chat.Encoder(tokenizer), recipe.Recipe(**plan))
     ids = [t for t, s in zip(found.tokens, found.supervised, strict=True) if s]
     return str(tokenizer.decode(ids))
 
@@ -49,7 +49,7 @@ def test_only_the_answer_and_its_end_are_supervised() -> None:
 def test_the_prompt_is_what_the_server_will_send(encoder: chat.Encoder) -> None:
     """The unsupervised head of a row is the rendered prompt, token for token."""
     row = {"prompt": "Name it: add", "response": "add"}
-    (found,), _ = data.tokenise([row], encoder, recipe.Recipe())
+    (found,), _ = data.tokenize([row], encoder, recipe.Recipe())
     turns = [{"role": "user", "content": "Name it: add"}]
     tokenizer = models.tokenizer()
     asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -102,7 +102,7 @@ def test_every_row_is_accounted_for(encoder: chat.Encoder) -> None:
         {"prompt": "p" * 300, "response": "r"},
         {"prompt": "p", "response": ""},
     ]
-    examples, facts = data.tokenise(given, encoder, recipe.Recipe(max_tokens=200))
+    examples, facts = data.tokenize(given, encoder, recipe.Recipe(max_tokens=200))
     assert (facts.rows, facts.used, facts.too_long, facts.unsupervised) == (7, 5, 1, 1)
     assert facts.targets == sum(e.targets for e in examples)
     assert 0 < facts.supervised_share < 1
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_corpus(tmp_path: Path, content: bytes, words: str | N
 def test_a_row_without_conversation_is_refused(row: dict[str, Any], encoder: chat.Encoder) -> None:
     """With its reason, and never as a crash."""
     with pytest.raises(errors.InputWrong) as caught:
-        data.tokenise([row], encoder, recipe.Recipe())
+        data.tokenize([row], encoder, recipe.Recipe())
     assert caught.value.reason == reasons.CORPUS_INVALID
 
 

@@ -52,7 +52,7 @@ class Surroundings:
 
     Args:
         open_tree: Opens a source; raises SourceMissing where there is none.
-        table: Licence identities and classes.
+        table: License identities and classes.
         scratch: Empty folder for temporary files and the result.
         producer: Recorded in the manifest.
         report: Told how far the build is.
@@ -126,19 +126,19 @@ def _require_rows(
 
 
 def _empty(ledger: accounting.Ledger, doubt: str) -> errors.InputWrong:
-    """Return the error for a corpus without rows: a licence is to blame before anything else."""
+    """Return the error for a corpus without rows: a license is to blame before anything else."""
     quarantined = accounting.Fate.QUARANTINED
     unknown = ledger.total(quarantined, reasons.LICENSE_UNKNOWN)
     forbidden = ledger.total(quarantined, reasons.LICENSE_NOT_ALLOWED)
     if unknown:
         return errors.InputWrong(
             reasons.LICENSE_UNKNOWN,
-            f"no row is left: the licence of {unknown} rows is unknown, first that of {doubt}",
+            f"no row is left: the license of {unknown} rows is unknown, first that of {doubt}",
         )
     if forbidden:
         return errors.InputWrong(
             reasons.LICENSE_NOT_ALLOWED,
-            f"no row is left: the licence class of {forbidden} rows is not allowed; choose other "
+            f"no row is left: the license class of {forbidden} rows is not allowed; choose other "
             "sources, or extend licensePolicy.allowClasses",
         )
     counts = ", ".join(
@@ -164,7 +164,7 @@ def _built(
     folder: Path,
     parts: _Parts,
 ) -> Built:
-    """Write NOTICE and licences, and draft the manifest."""
+    """Write NOTICE and licenses, and draft the manifest."""
     sources = [(item.source.name, item.uri, str(item.digest)) for item in parts.collected]
     table = license_detection.identity(around.table)
     digest = fingerprint.fingerprint(spec, sources, table)

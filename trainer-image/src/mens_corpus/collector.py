@@ -49,10 +49,10 @@ class Collected:
     source: corpus.Source
     uri: str
     digest: digests.Digest
-    """Over path and digest of all that was read, licence files included."""
+    """Over path and digest of all that was read, license files included."""
     rows: list[spool.Spooled] = field(default_factory=list)
     conclusions: dict[tuple[str, str], license_detection.Conclusion] = field(default_factory=dict)
-    """By path and expression: the licence of each document that gave a row."""
+    """By path and expression: the license of each document that gave a row."""
     notices: tuple[license_detection.Text, ...] = ()
     """NOTICE files of the source."""
 
@@ -63,7 +63,7 @@ class Collector:
 
     Args:
         spec: The corpus.
-        table: Licence identities and classes.
+        table: License identities and classes.
         ledger: Counts every candidate.
         spool: Takes the rows.
         quarantine: Takes what is set aside.
@@ -77,7 +77,7 @@ class Collector:
     quarantine: quarantine.Quarantine
     report: Report
     doubt: str = ""
-    """Of the first row whose licence is unknown: where it is, and why."""
+    """Of the first row whose license is unknown: where it is, and why."""
 
     def collect(self, order: int, source: corpus.Source, tree: trees.Tree) -> Collected:
         """Read a source; documents come in the order of their paths, however the tree lists them.
@@ -123,7 +123,7 @@ class Collector:
     def _captured(
         self, tree: trees.Tree, entries: list[trees.Entry], hasher: digests.Hasher
     ) -> tuple[license_detection.Text, ...]:
-        """Read licence or NOTICE files; one that cannot be read must not count as absent."""
+        """Read license or NOTICE files; one that cannot be read must not count as absent."""
         found: list[license_detection.Text] = []
         for entry, data in prefetch.in_order(tree, entries):
             _note(hasher, entry, data)
@@ -176,7 +176,7 @@ class Collector:
             count.settled(accounting.Fate.FILTERED, NOTHING_FOUND)
 
     def _is_refused(self, row: rows.Row, conclusion: license_detection.Conclusion) -> bool:
-        """Quarantine a row that must not enter; for its licence before anything else."""
+        """Quarantine a row that must not enter; for its license before anything else."""
         allowed = {item.value for item in self.spec.license_policy.allow_classes}
         found = conclusion.license_class
         if found is manifests.LicenseClass.UNKNOWN:
@@ -184,7 +184,7 @@ class Collector:
             self.doubt = self.doubt or f"{row.path} of source {row.source}: {message}"
         elif found.value not in allowed:
             reason = reasons.LICENSE_NOT_ALLOWED
-            message = f"licence {conclusion.expression} is of class {found.value}"
+            message = f"license {conclusion.expression} is of class {found.value}"
         elif kind := secrets.find(f"{row.prompt}\n{row.response}"):
             reason, message = SECRET_FOUND, kind
         else:
@@ -231,7 +231,7 @@ def _row(
 
 
 def _require_readable(source: corpus.Source, notices: tuple[license_detection.Text, ...]) -> None:
-    """Raise if a NOTICE file cannot be carried along, as licences such as Apache-2.0 demand."""
+    """Raise if a NOTICE file cannot be carried along, as licenses such as Apache-2.0 demand."""
     for text in notices:
         if text.problem:
             raise errors.InputWrong(

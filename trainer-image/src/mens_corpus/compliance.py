@@ -21,14 +21,14 @@ fingerprints mean equal files. The manifest has the name."""
 
 @dataclass(frozen=True)
 class Facts:
-    """What the manifest says about origin and licence."""
+    """What the manifest says about origin and license."""
 
     inputs: tuple[manifests.Input, ...]
     compliance: manifests.Compliance
 
 
 def table() -> licenses.Table:
-    """Return the reviewed licences."""
+    """Return the reviewed licenses."""
     return licenses.builtin()
 
 
@@ -37,7 +37,7 @@ def comply(
     rows: Sequence[spool.Spooled],
     folder: Path,
 ) -> Facts:
-    """Join the licences of all emitted rows and write NOTICE and LICENSES/ into the folder.
+    """Join the licenses of all emitted rows and write NOTICE and LICENSES/ into the folder.
 
     A source without an emitted row is no input: nothing of it is in the dataset.
     """

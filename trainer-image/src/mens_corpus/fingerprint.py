@@ -31,7 +31,7 @@ def fingerprint(
     Args:
         spec: The corpus; only what decides about rows counts, not what its pod asks for.
         inputs: Name, URI and digest of each source that was read.
-        table: Identity of the licence table.
+        table: Identity of the license table.
     """
     said = spec.wire()
     content: dict[str, Any] = {

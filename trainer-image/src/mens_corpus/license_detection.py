@@ -1,10 +1,10 @@
-"""The licence of each document, by the strongest evidence there is.
+"""The license of each document, by the strongest evidence there is.
 
-SPDX headers of the file, else the nearest licence file of the source (known by the hash of its
-text), else what the source declares, else unknown. A licence file whose text nobody reviewed
+SPDX headers of the file, else the nearest license file of the source (known by the hash of its
+text), else what the source declares, else unknown. A license file whose text nobody reviewed
 proves nothing by itself: with a declaration the declaration counts and the text travels along,
 under a name of its own. A text that is known and a declaration that disagree conclude nothing,
-which blocks; so does a licence file that cannot be read, since its text cannot travel.
+which blocks; so does a license file that cannot be read, since its text cannot travel.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from mens.provenance import expressions, license_texts, licenses
 from mens_corpus import spdx_headers
 
 TEXT_LIMIT: Final = 512 * 1024
-"""Bytes of a licence file that is compared with the table; what is longer is unknown. The longest
+"""Bytes of a license file that is compared with the table; what is longer is unknown. The longest
 real one (a bundle of notices) has about 100 KB."""
 
 _REUSE: Final = re.compile(r"LICENSES/[^/]+\.txt")
 
 
 class Evidence(enum.StrEnum):
-    """How a licence was concluded."""
+    """How a license was concluded."""
 
     HEADER = "Header"
     """An SPDX identifier at the top of the document."""
     FILE = "File"
-    """The text of the nearest licence file."""
+    """The text of the nearest license file."""
     DECLARED = "Declared"
     """The declaration in the spec of the source."""
     NONE = "None"
@@ -43,7 +43,7 @@ class Evidence(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A licence or NOTICE file of a source, as it was found."""
+    """A license or NOTICE file of a source, as it was found."""
 
     path: str
     """Where it lies in the source."""
@@ -61,7 +61,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The licence of a document, why, and the texts that say so."""
+    """The license of a document, why, and the texts that say so."""
 
     found: licenses.Conclusion
     evidence: Evidence
@@ -81,26 +81,26 @@ class Conclusion:
     def doubt(self) -> str:
         """Why it is unknown, and the next step; quotes nothing of the document itself."""
         if self.evidence is Evidence.HEADER:
-            return "its SPDX header is no expression of reviewed licences; correct the header"
+            return "its SPDX header is no expression of reviewed licenses; correct the header"
         return self.found.message
 
 
 def is_license_file(path: str) -> bool:
-    """Return whether a path names a licence text: LICENSE, COPYING.txt or LICENSES/MIT.txt."""
-    return license_texts.is_licence_file(path) or bool(_REUSE.fullmatch(path))
+    """Return whether a path names a license text: LICENSE, COPYING.txt or LICENSES/MIT.txt."""
+    return license_texts.is_license_file(path) or bool(_REUSE.fullmatch(path))
 
 
 def captured(path: str, data: bytes, table: licenses.Table) -> Text:
-    """Identify a licence file."""
+    """Identify a license file."""
     row = licenses.identify(data, table) if len(data) <= TEXT_LIMIT else None
     return Text(path, data, row)
 
 
 class Concluder:
-    """Concludes licences of one source's documents.
+    """Concludes licenses of one source's documents.
 
     Args:
-        held: The source's licence files.
+        held: The source's license files.
         declared: The declaration in the spec.
         table: Identities and classes.
     """
@@ -112,7 +112,7 @@ class Concluder:
         self._memory: dict[tuple[str | None, str], Conclusion] = {}
 
     def conclude(self, path: str, data: bytes) -> Conclusion:
-        """Return the licence of one document; one folder and header are asked about once."""
+        """Return the license of one document; one folder and header are asked about once."""
         key = (spdx_headers.declared(path, data), posixpath.dirname(path))
         if key not in self._memory:
             self._memory[key] = self._concluded(key[0], path)
@@ -137,7 +137,7 @@ class Concluder:
         return Conclusion(_undeclared(nearest), Evidence.NONE)
 
     def _named(self, found: licenses.Conclusion, path: str) -> Iterator[Text]:
-        """Yield the texts of a header's licences: in a folder above, or in LICENSES/ (REUSE)."""
+        """Yield the texts of a header's licenses: in a folder above, or in LICENSES/ (REUSE)."""
         folders = {str(folder) for folder in PurePosixPath(path).parents} | {"LICENSES"}
         for text in self._held.values():
             if text.row in found.rows and str(PurePosixPath(text.path).parent) in folders:
@@ -145,7 +145,7 @@ class Concluder:
 
 
 def _together(each: list[licenses.Conclusion]) -> licenses.Conclusion:
-    """Join what several licence files side by side say: they may mean "or", "and" is safe."""
+    """Join what several license files side by side say: they may mean "or", "and" is safe."""
     doubtful = next((one for one in each if not one.known), None)
     if doubtful or len(each) == 1:
         return doubtful or each[0]
@@ -160,7 +160,7 @@ def _together(each: list[licenses.Conclusion]) -> licenses.Conclusion:
 
 def _unusable(text: Text) -> licenses.Conclusion:
     return _unknown(
-        f"the licence file {text.path} cannot be read ({text.problem}); correct the file, or name "
+        f"the license file {text.path} cannot be read ({text.problem}); correct the file, or name "
         "it in exclude if it does not apply"
     )
 
@@ -170,11 +170,11 @@ def _undeclared(nearest: Sequence[Text]) -> licenses.Conclusion:
     names = ", ".join(text.path for text in nearest if not text.row)
     if not names:
         return _unknown(
-            "nothing declares it; declare it in the source's license field, or add the licence "
+            "nothing declares it; declare it in the source's license field, or add the license "
             "file beside the documents"
         )
     return _unknown(
-        f"nobody reviewed the text of {names}; declare the licence in the source's license field, "
+        f"nobody reviewed the text of {names}; declare the license in the source's license field, "
         "or have the text reviewed and added to the table"
     )
 

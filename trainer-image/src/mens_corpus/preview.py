@@ -16,13 +16,13 @@ from mens_corpus import accounting, jsonl, selection
 
 
 def show(folder: Path, count: int) -> Iterator[str]:
-    """Yield lines about a built corpus: accounting, licences, and the first rows of each side.
+    """Yield lines about a built corpus: accounting, licenses, and the first rows of each side.
 
     Rows lie in the order of their ids, which are hashes: the first ones are a fair sample.
     """
     manifest = manifests.Manifest.parse((folder / manifests.FILE_NAME).read_bytes())
     yield f"{manifest.name}  {manifest.details.get('fingerprint')}"
-    yield f"licence {manifest.compliance.license_expression} "
+    yield f"license {manifest.compliance.license_expression} "
     yield from accounting.table(_counts(manifest)).splitlines()
     for stem in (selection.TRAIN, selection.VALIDATION):
         for line in itertools.islice(jsonl.read_lines(folder / f"{stem}.jsonl.zst"), count):

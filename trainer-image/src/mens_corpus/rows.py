@@ -1,4 +1,4 @@
-"""The row: one prompt with its answer, where it comes from and under which licence.
+"""The row: one prompt with its answer, where it comes from and under which license.
 
 Field names are those of upstream's Vox Mens JSONL, so that its tools read our files.
 """
@@ -67,7 +67,7 @@ class Row:
     path: str
     """Path of the document within its source."""
     license: str = ""
-    """SPDX expression; empty until the licence is concluded."""
+    """SPDX expression; empty until the license is concluded."""
     origin: Origin = Origin.HUMAN
     metadata: Mapping[str, str | int] = field(default_factory=dict)
     """Where in the document the row comes from: qualname or heading, and line."""
@@ -110,6 +110,6 @@ def normalized(text: str) -> str:
 
 
 def digest_of(*parts: str | int) -> str:
-    """Return 32 hex digits that identify the parts, each told apart from its neighbour."""
+    """Return 32 hex digits that identify the parts, each told apart from its neighbor."""
     data = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
     return hashlib.sha256(data).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a document says about its own licence: the SPDX headers in the comments at its top.
+"""What a document says about its own license: the SPDX headers in the comments at its top.
 
 Only comments count: the same line in a string, a docstring or a fenced block is an example.
 """

@@ -13,7 +13,7 @@ from mens.runtime import termination
 def main() -> int:
     """Choose between the job and the command line."""
     # Read once, when torch loads its OpenMP. Threads that wait by spinning burn the processor that
-    # a neighbour would need to finish: 3 to 5 times slower on a shared machine [measured], and no
+    # a neighbor would need to finish: 3 to 5 times slower on a shared machine [measured], and no
     # gain on a free one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mens_trainer import command, job  # noqa: PLC0415  # after the environment is set

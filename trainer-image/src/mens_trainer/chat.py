@@ -1,7 +1,7 @@
 """A conversation as tokens: the base's own chat template, and which tokens are supervised.
 
 Only answers are supervised, each up to and with the special token that ends its turn. The rendered
-text is tokenised as a whole and the mask follows from characters, because some tokenizers (Llama 2,
+text is tokenized as a whole and the mask follows from characters, because some tokenizers (Llama 2,
 Mistral) put a space before whatever they are given: pieces would hold spaces that no text has. The
 one exception are prompts: the model is given them alone, so where their tokens would be others
 beside an answer (a line break before it merges with its own), the text is cut between both.
@@ -38,7 +38,7 @@ class Tokenizer(Protocol):
     def __call__(
         self, text: list[str], *, add_special_tokens: bool, return_offsets_mapping: bool
     ) -> Mapping[str, Any]:
-        """Tokenise texts: `input_ids`, and for each token its characters in `offset_mapping`."""
+        """Tokenize texts: `input_ids`, and for each token its characters in `offset_mapping`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Tokens:
 
 
 class Encoder:
-    """Renders conversations and tokenises them.
+    """Renders conversations and tokenizes them.
 
     Args:
         tokenizer: The base model's.
@@ -149,7 +149,7 @@ class Encoder:
         )
 
     def _tokens(self, text: str, borders: Sequence[int]) -> Tokens:
-        """Tokenise a text; what lies before a border becomes the tokens it is when alone."""
+        """Tokenize a text; what lies before a border becomes the tokens it is when alone."""
         whole, *prompts = self._call([text, *(text[:border] for border in borders)])
         cuts = [
             border

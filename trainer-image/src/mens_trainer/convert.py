@@ -1,4 +1,4 @@
-"""GGUF to the Hugging Face layout: safetensors, tokenizer, chat template, licence text.
+"""GGUF to the Hugging Face layout: safetensors, tokenizer, chat template, license text.
 
 A GGUF file is a quantized export; training and NF4 need plain tensors. The result is a folder
 that `mens model import` can put into the store. Nothing here reads a pickle.
@@ -225,8 +225,8 @@ def _write_license(file: Path, source: Path, declared: str, folder: Path) -> Non
     texts = sorted(p for p in root.rglob("*") if p.name.upper().startswith("LICEN") and p.is_file())
     if not texts or not identifier:
         raise ConversionError(
-            f"{file.name} declares the licence {declared or 'nothing'!r} and {len(texts)} licence "
-            f"texts lie beside it: put the model's licence into {root} as LICENSE"
+            f"{file.name} declares the license {declared or 'nothing'!r} and {len(texts)} license "
+            f"texts lie beside it: put the model's license into {root} as LICENSE"
         )
     (folder / "LICENSES").mkdir()
     shutil.copyfile(texts[0], folder / "LICENSES" / f"{identifier}.txt")

@@ -1,4 +1,4 @@
-"""The rows of a corpus: read, tokenised, and what was left out and why."""
+"""The rows of a corpus: read, tokenized, and what was left out and why."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def example(tokens: Sequence[int], supervised: Sequence[int], last_k: int) -> Ex
     return Example(array.array("i", tokens), bytes(mask))
 
 
-def tokenise(
+def tokenize(
     source: Iterable[Mapping[str, Any]],
     encoder: chat.Encoder,
     plan: recipe.Recipe,

@@ -177,7 +177,7 @@ def _parents(objects: store.ObjectStore, job: jobs.TrainJob) -> list[publish.Par
 
 
 def _must_be_cleared(parent: publish.Parent, captured: Mapping[digests.Digest, bytes]) -> None:
-    """Refuse an input whose licence nobody reviewed, before anything is computed."""
+    """Refuse an input whose license nobody reviewed, before anything is computed."""
     by_path = {
         held.path: captured[held.text_digest]
         for held in parent.manifest.compliance.licenses

@@ -379,7 +379,7 @@ def fastest_dtype(device: str, width: int, inner: int) -> recipe.ComputeDtype:
 def _matmul_seconds(width: int, inner: int, dtypes: Sequence[torch.dtype]) -> list[float]:
     """Least seconds of a product [128, width] × [width, inner] in each dtype.
 
-    Taken in turns after a warm-up, so that a neighbour's burst meets all dtypes alike: the choice
+    Taken in turns after a warm-up, so that a neighbor's burst meets all dtypes alike: the choice
     is part of the preflight's digest.
     """
     pairs = [(torch.ones(128, width, dtype=d), torch.ones(width, inner, dtype=d)) for d in dtypes]

@@ -52,7 +52,7 @@ class Estimate:
     logits: int
     """Logits, their gradient and the softmax, at the supervised positions only."""
     rows: int
-    """The tokenised rows."""
+    """The tokenized rows."""
     lost: int
     """What the allocator keeps of freed activations and logits."""
     runtime: int
@@ -158,7 +158,7 @@ class Preflight:
     validation: data.Facts
     """Account of the held-out rows."""
     compliance: Mapping[str, str]
-    """Licence expression and class of each input."""
+    """License expression and class of each input."""
     guess: Estimate
     """Memory at the peak; not part of the contract."""
     available: int | None

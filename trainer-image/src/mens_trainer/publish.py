@@ -1,4 +1,4 @@
-"""The adapter as an artifact: model card, licences, notice and manifest."""
+"""The adapter as an artifact: model card, licenses, notice and manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Parent:
 def captured_licenses(
     objects: store.ObjectStore, parents: Sequence[Parent]
 ) -> dict[digests.Digest, bytes]:
-    """The licence texts of all parents, verified, by the digest of their bytes."""
+    """The license texts of all parents, verified, by the digest of their bytes."""
     found: dict[digests.Digest, bytes] = {}
     for parent in parents:
         for held in parent.manifest.compliance.licenses:
@@ -110,7 +110,7 @@ def complete(
     captured: dict[digests.Digest, bytes],
     notices: Sequence[notice.Quoted],
 ) -> None:
-    """Put card, licences and notice into the folder, and correct what PEFT wrote.
+    """Put card, licenses and notice into the folder, and correct what PEFT wrote.
 
     PEFT names the base by the folder it was loaded from, which exists in this pod only.
     """
@@ -165,11 +165,11 @@ trained for {details["steps"]} steps on {details["supervisedTokens"]} answer tok
 
 Held-out loss: {loss["before"]} before, {loss["after"]} after (nats per answer token).
 
-| role | name | licence | digest |
+| role | name | license | digest |
 |---|---|---|---|
 {made_from}
 
-Licence: {compliance.license_expression} (class {compliance.license_class}, attribution required:
+License: {compliance.license_expression} (class {compliance.license_class}, attribution required:
 {compliance.attribution_required}). `NOTICE` and `LICENSES/` travel with the adapter.
 {asked}
 

@@ -54,7 +54,7 @@ class Inputs:
     identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Digests of base and corpus, for the preflight's contract."""
     compliance: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Licences of the inputs, for the preflight's contract."""
+    """Licenses of the inputs, for the preflight's contract."""
     threads: int = 1
     """CPU threads."""
 
@@ -204,13 +204,13 @@ def prepare(inputs: Inputs, plan: recipe.Recipe, device: str) -> Prepared:
     want = model.wanted(empty, plan)
     model.check_coverage(empty, want)
     text = config.get_text_config()
-    train, train_facts = data.tokenise(data.rows(inputs.corpus / data.TRAIN), encoder, plan)
+    train, train_facts = data.tokenize(data.rows(inputs.corpus / data.TRAIN), encoder, plan)
     limits = {
         "vocabulary": text.vocab_size,
         "context": getattr(text, "max_position_embeddings", None),
     }
     data.check("train", train_facts, **limits)
-    validation, validation_facts = data.tokenise(
+    validation, validation_facts = data.tokenize(
         data.rows(inputs.corpus / data.VALIDATION), encoder, plan, at_most=plan.evaluation_rows
     )
     data.check("validation", validation_facts, **limits)

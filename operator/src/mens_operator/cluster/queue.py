@@ -74,7 +74,7 @@ class WorkQueue:
         self._failures.pop(key, None)
 
     async def run(self, work: Work, width: int = 10) -> None:
-        """Work on due keys, `width` at a time, until stopped or cancelled."""
+        """Work on due keys, `width` at a time, until stopped or canceled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(width):
                 group.create_task(self._worker(work))

@@ -112,7 +112,7 @@ class Follower(Lister):
         self._seconds = seconds
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """List and watch until canceled."""
         pause = _BACKOFF[0]
         while True:
             try:

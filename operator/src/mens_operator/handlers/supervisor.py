@@ -87,7 +87,7 @@ class Supervisor:
             _LOG.warning("kopf did not end in time")
 
     async def run(self) -> None:
-        """Run kopf again and again until cancelled."""
+        """Run kopf again and again until canceled."""
         pause = _PAUSE[0]
         while True:
             await self._discover()

@@ -60,7 +60,7 @@ class Artifact:
     manifest: manifests.Manifest
     digest: digests.Digest
     license: Trouble | None = None
-    """Why its licence does not allow using it; judged anew, with today's table."""
+    """Why its license does not allow using it; judged anew, with today's table."""
 
 
 @dataclass(frozen=True)

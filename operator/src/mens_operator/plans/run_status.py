@@ -105,7 +105,7 @@ class Telling(Generic[run_kinds.StatusT]):
             text = "The Job checks its inputs first."
             self.draft.set(self.terms.inputs_type, conditions.UNKNOWN, reasons.PENDING, text)
         if condition_types.LICENSE_CLEARED not in self.terms.cleared:
-            text = "The Job reads each input's licence."
+            text = "The Job reads each input's license."
             self.draft.set(
                 condition_types.LICENSE_CLEARED, conditions.UNKNOWN, reasons.PENDING, text
             )

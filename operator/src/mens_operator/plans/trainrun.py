@@ -1,4 +1,4 @@
-"""MensTrainRun: waits for its corpus, checks base and licences, then trains, attempt by attempt."""
+"""MensTrainRun: waits for its corpus, checks base and licenses, then trains, attempt by attempt."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _past_key(resource: trainrun.MensTrainRun, own: str) -> str:
 def _inputs(
     resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
 ) -> _Inputs | tuple[run_kinds.Obstacle, ...] | None:
-    """Find base and corpus and judge their licences, before any GPU hour; None: ask first."""
+    """Find base and corpus and judge their licenses, before any GPU hour; None: ask first."""
     uri = resource.spec.base_model.uri
     data, base = _corpus(resource, observed), known.base(uri)
     if base is None:
@@ -96,7 +96,7 @@ def _inputs(
 
 
 def _unknown_license(data: corpus.MensCorpus) -> facts.Trouble:
-    text = f"MensCorpus {data.metadata.name} holds rows of unknown licence. Name the licence of"
+    text = f"MensCorpus {data.metadata.name} holds rows of unknown license. Name the license of"
     return facts.Trouble(reasons.LICENSE_UNKNOWN, f"{text} each source (spec.sources[].license).")
 
 
@@ -153,7 +153,7 @@ def _terms(
             condition_types.VALIDATED: (reasons.PREFLIGHT_PASSED, "The preflight passed."),
             condition_types.LICENSE_CLEARED: (
                 reasons.LICENSE_CLEARED,
-                "The licences of base model and corpus are known.",
+                "The licenses of base model and corpus are known.",
             ),
             condition_types.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
         },

@@ -41,7 +41,7 @@ class _Pages:
         self._service = service
 
     async def greeting(self, _: Request) -> Response:
-        """What clients look for to recognise the protocol."""
+        """What clients look for to recognize the protocol."""
         return PlainTextResponse("Ollama is running")
 
     async def version(self, _: Request) -> Response:

@@ -39,7 +39,7 @@ class _Pages:
         self._service = service
 
     async def models(self, _: Request) -> Response:
-        """Every model, with its licence."""
+        """Every model, with its license."""
         data = [_card(entry) for entry in self._service.models.entries()]
         return JSONResponse({"object": "list", "data": data})
 

@@ -31,8 +31,8 @@ class Ticket:
     """Prompt and answer so far."""
     computed: int = 0
     """How many of `tokens` have their keys and values in the slot."""
-    cancelled: bool = False
-    """Set by any thread; honoured before the next step."""
+    canceled: bool = False
+    """Set by any thread; honored before the next step."""
 
     @property
     def generated(self) -> int:
@@ -56,7 +56,7 @@ class Segment:
 
 
 class Schedule:
-    """Slots and the queue before them; the caller serialises access."""
+    """Slots and the queue before them; the caller serializes access."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Schedule:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return sum(not ticket.cancelled for ticket in self._waiting)
+        return sum(not ticket.canceled for ticket in self._waiting)
 
     @property
     def running(self) -> tuple[Ticket, ...]:
@@ -173,9 +173,9 @@ class Schedule:
         return None
 
     def _drop_cancelled(self) -> None:
-        for slot in [slot for slot, item in self._running.items() if item.cancelled]:
+        for slot in [slot for slot, item in self._running.items() if item.canceled]:
             del self._running[slot]
-        self._waiting = collections.deque(item for item in self._waiting if not item.cancelled)
+        self._waiting = collections.deque(item for item in self._waiting if not item.canceled)
 
     def _admit(self) -> None:
         # The lowest free slot keeps the slots in use contiguous, so attention reads a view.

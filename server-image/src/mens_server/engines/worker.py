@@ -227,7 +227,7 @@ class LoopEngine:
     def _drawn(self, segments: list[scheduling.Segment]) -> dict[scheduling.Segment, list[int]]:
         """What each segment drew: one token if it samples, else none; those that fail are left out.
 
-        One request must not end its neighbours, whatever is wrong with it.
+        One request must not end its neighbors, whatever is wrong with it.
         """
         try:
             tokens = iter(self._runner.step(segments))
@@ -273,4 +273,4 @@ class _Stream:
 
     def cancel(self) -> None:
         """Free the slot before the next step."""
-        self.ticket.cancelled = True
+        self.ticket.canceled = True

@@ -27,7 +27,7 @@ ObjectName: TypeAlias = Annotated[
 ]
 """A DNS subdomain: names of other Kubernetes objects."""
 
-LabelledName: TypeAlias = Annotated[
+LabeledName: TypeAlias = Annotated[
     str,
     Field(
         min_length=1,

@@ -20,7 +20,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Text of a row, before licence and source are known."""
+    """Text of a row, before license and source are known."""
 
     prompt: str
     response: str

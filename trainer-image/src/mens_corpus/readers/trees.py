@@ -25,7 +25,7 @@ class Entry:
     key: str = ""
     """How the tree itself finds the bytes."""
     link: bool = False
-    """Whether it is a symbolic link. A licence file may be one; a document is read where it lies,
+    """Whether it is a symbolic link. A license file may be one; a document is read where it lies,
     and once."""
     refused: str = ""
     """Why it cannot be read, and the next step; empty if it can."""

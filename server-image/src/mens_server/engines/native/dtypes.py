@@ -49,7 +49,7 @@ def _seconds(dtype: torch.dtype, shape: tuple[int, int], enough: float) -> float
             for matrix in weights:
                 functional.linear(x, matrix)
             best = min(best, time.perf_counter() - begin)
-            # Neighbours can triple a time, but not make it ten times longer for nothing.
+            # Neighbors can triple a time, but not make it ten times longer for nothing.
             if weight * best > 10 * enough:
                 return weight * best
         total += weight * best
