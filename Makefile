@@ -39,9 +39,10 @@ fmt: init ## Format the code
 	@$(BIN)/ruff format $(SOURCES) hack tests
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES) hack tests
 
-lint: init ## Check format, lint rules and the direction of imports
+lint: init ## Check format, lint rules, American spelling and the direction of imports
 	@$(BIN)/ruff format --check $(SOURCES) hack tests
 	@$(BIN)/ruff check $(SOURCES) hack tests
+	@$(BIN)/codespell
 	@$(BIN)/lint-imports
 
 type: init ## Check types (mypy strict)
@@ -56,7 +57,7 @@ verify: lint type ## Lint, types, and everything generated is up to date
 crds: init ## Regenerate CRDs, chart copies and the API reference from the models
 	@$(BIN)/python -m mens.crdgen
 
-lock: init ## Compile the hashed requirement files anew from pyproject.toml
+lock: init ## Compile the hashed requirement files from pyproject.toml again
 	@$(BIN)/python -m hack.setup lock
 
 # -- images and cluster ---------------------------------------------------------------------------

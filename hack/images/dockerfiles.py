@@ -36,8 +36,8 @@ class Stage:
     def needs(self) -> tuple[str, ...]:
         """Names this stage refers to: its parent and what it copies from."""
         words = [word for words in self._copies() for word in words]
-        froms = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
-        return (self.parent, *froms)
+        sources = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
+        return (self.parent, *sources)
 
     def _copies(self) -> list[list[str]]:
         split = [shlex.split(one) for one in self.instructions if one.startswith(("COPY ", "ADD "))]

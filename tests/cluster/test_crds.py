@@ -128,9 +128,9 @@ def test_immutable_fields(
 
 def test_unknown_fields_are_refused(server: apiserver.ApiServer, namespace: str) -> None:
     """A typing error in a field name is an error, not a default."""
-    spec = RUN | {"scedule": {"epochs": 3}}
+    spec = RUN | {"schedulee": {"epochs": 3}}
     answer = server.dry_create(namespace, "menstrainruns", "MensTrainRun", spec)
-    assert 'unknown field "spec.scedule"' in answer.message
+    assert 'unknown field "spec.schedulee"' in answer.message
 
 
 def test_examples_are_accepted(control_plane: Any, server: Any, namespace: str) -> None:

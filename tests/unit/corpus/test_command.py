@@ -77,7 +77,7 @@ def test_a_folder_with_something_in_it_is_left_alone(
         ({"name": "code", "folder": "missing"}, "SourceNotFound: source code: "),
         ({"name": "code"}, "SpecInvalid: "),
         ({"name": "Code", "folder": "code"}, "sources.0.name"),
-        ({"name": "code", "folder": "code", "colour": "red"}, "colour"),
+        ({"name": "code", "folder": "code", "tint": "red"}, "tint"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -213,7 +213,7 @@ def held_in_x(held: list[str]) -> tuple[str, ...]:
     [
         ("LICENSE", True),
         ("a/LICENSE.txt", True),
-        ("LICENCE.md", True),
+        ("LICENCE.md", True),  # codespell:ignore licence
         ("COPYING", True),
         ("COPYING.LESSER", True),
         ("LICENSE-APACHE", True),
