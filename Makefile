@@ -60,6 +60,10 @@ crds: init ## Regenerate CRDs, chart copies and the API reference from the model
 lock: init ## Compile the hashed requirement files from pyproject.toml again
 	@$(BIN)/python -m hack.setup lock
 
+.PHONY: release
+release: init ## Dry run of a release: versions, notes, wheel, chart, SBOMs and checksums in out/release
+	@$(BIN)/python -m hack.release
+
 # -- images and cluster ---------------------------------------------------------------------------
 
 .PHONY: images cluster-up cluster-down cluster-status cluster-shell e2e preflight

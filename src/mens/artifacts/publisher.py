@@ -238,9 +238,8 @@ def in_parallel(
     finally:
         # Also on Ctrl-C and SIGTERM: what runs comes to its end, what waits is dropped.
         pool.shutdown(cancel_futures=True)
-    failed = (
-        future.exception() for future in running if not future.cancelled()
-    )  # codespell:ignore cancelled
+    ended = [future for future in running if not future.cancelled()]  # codespell:ignore
+    failed = (future.exception() for future in ended)
     if error := next((e for e in failed if e and not isinstance(e, futures.CancelledError)), None):
         raise error
     return [future.result() for future in running]
