@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src operator/src trainer-image/src server-image/src
+SOURCES := src operator/src trainer-image/src server-image/src hack benchmarks tests
 CLUSTER := $(PYTHON) -m hack.cluster
 CLUSTER_NAME ?= demo
 
@@ -36,12 +36,12 @@ init: ## Make the virtual environment from the hashed requirements, or find that
 	@$(PYTHON) -m hack.setup init
 
 fmt: init ## Format the code
-	@$(BIN)/ruff format $(SOURCES) hack tests
-	@$(BIN)/ruff check --fix-only --quiet $(SOURCES) hack tests
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 
 lint: init ## Check format, lint rules, American spelling and the direction of imports
-	@$(BIN)/ruff format --check $(SOURCES) hack tests
-	@$(BIN)/ruff check $(SOURCES) hack tests
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/codespell
 	@$(BIN)/lint-imports
 
@@ -59,6 +59,10 @@ crds: init ## Regenerate CRDs, chart copies and the API reference from the model
 
 lock: init ## Compile the hashed requirement files from pyproject.toml again
 	@$(BIN)/python -m hack.setup lock
+
+.PHONY: bench-artifacts
+bench-artifacts: init ## Benchmark: publish and fetch an artifact, beside boto3
+	@$(BIN)/python -m benchmarks.artifacts
 
 .PHONY: release
 release: init ## Dry run of a release: versions, notes, wheel, chart, SBOMs and checksums in out/release

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,14 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A running SeaweedFS with two identities."""
-    home = tmp_path_factory.mktemp("seaweedfs")
+    with running(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@contextmanager
+def running(home: Path) -> Iterator[S3Server]:
+    """Run a SeaweedFS with two identities, whose data is in a folder that ends with it."""
+    home.mkdir(exist_ok=True)
     server, config = _identities(home)
     process = _start(home, config, server.endpoint)
     try:

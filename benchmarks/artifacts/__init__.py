@@ -1,0 +1,1 @@
+"""What verification costs when artifacts are published and fetched."""
