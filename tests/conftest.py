@@ -4,7 +4,7 @@ import os
 
 import hypothesis
 
-pytest_plugins = ("tests.support.s3", "hack.cluster.fixtures")
+pytest_plugins = ("tests.support.s3", "tests.support.signals", "hack.cluster.fixtures")
 
 # 30 examples keep the fast tier fast; `HYPOTHESIS_PROFILE=thorough` looks for what they miss.
 hypothesis.settings.register_profile("fast", max_examples=30, deadline=None)

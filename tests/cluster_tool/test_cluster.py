@@ -222,8 +222,9 @@ BRING_UP = "from hack.cluster import lifecycle; lifecycle.up({name!r}, node=Fals
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_a_start_that_was_ended_midway_begins_anew(ending: signal.Signals) -> None:
+def test_an_interrupted_start_is_replaced_by_the_next(ending: signal.Signals) -> None:
     """Its sandbox lives on without ever being ready: it does not pass for a cluster."""
     name = f"test-{os.getpid()}-half"
     starting = subprocess.Popen([sys.executable, "-c", BRING_UP.format(name=name)])

@@ -100,8 +100,9 @@ runner.run([runner.Step("one", "one", ("bash", "-c", {script!r}))], title="setup
 """
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whatever_ends_the_setup_ends_what_it_started(
+def test_each_ending_signal_ends_the_setup_and_its_steps(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     """Also when it was started with SIGINT ignored, as CI runners do; steps may clean up first."""

@@ -146,7 +146,8 @@ def test_a_tier_out_of_time_may_clean_up(tmp_path: Path) -> None:
         assert_ended(marker)
 
 
-def test_whatever_ends_us_waits_for_the_tests_to_clean_up(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("default_signals")
+def test_each_ending_signal_waits_until_the_tests_clean_up(tmp_path: Path) -> None:
     """Ctrl-C, a CI's SIGTERM, a closed terminal: the tier ends first, with what it started."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     runs = {number: start(tmp_path / number.name, 60, ignoring=True) for number in numbers}
