@@ -54,11 +54,10 @@ def _check() -> int:
 
 def _up() -> int:
     # These need the environment; the other commands run without it.
-    from hack.demo import job  # noqa: PLC0415
+    from hack.demo import gguf_conversion, job  # noqa: PLC0415
     from mens.artifacts import errors  # noqa: PLC0415
-    from mens_trainer import convert  # noqa: PLC0415
 
-    expected = (*EXPECTED, errors.StoreError, convert.ConversionError)
+    expected = (*EXPECTED, errors.StoreError, gguf_conversion.ConversionError)
     began = float(os.environ.get("MENS_STARTED") or time.time())
     stages = console.Stages(job.STAGES)
     stages.seconds["setup"] = round(time.time() - began, 1)

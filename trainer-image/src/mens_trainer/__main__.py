@@ -31,7 +31,6 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command.add_train(commands)
-    command.add_convert(commands)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -1,4 +1,4 @@
-"""`mens convert` and `mens train`: the trainer's tools for a person at a shell."""
+"""`mens train`: training from the command line, without a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pydantic
 
 from mens.api import trainrun
-from mens_trainer import convert, errors, recipe, telemetry
+from mens_trainer import errors, recipe, telemetry
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -19,19 +19,7 @@ if TYPE_CHECKING:
 
 def register(commands: Commands) -> None:
     """Add the trainer's commands to those of `mens`."""
-    add_convert(commands)
     add_train(commands)
-
-
-def add_convert(commands: Commands) -> None:
-    """Add `convert` to a parser."""
-    parser = commands.add_parser(
-        "convert", help="make a model folder with safetensors from a GGUF file"
-    )
-    parser.add_argument("source", help="a GGUF file, a folder that holds one, or smollm2")
-    parser.add_argument("folder", nargs="?", type=Path, help="folder to write (not for smollm2)")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
-    parser.set_defaults(run=_convert)
 
 
 def add_train(commands: Commands) -> None:
@@ -49,21 +37,6 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--eval-rows", type=int, default=64, help="most held-out rows")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.set_defaults(run=_train)
-
-
-def _convert(arguments: argparse.Namespace) -> int:
-    try:
-        if arguments.source == "smollm2":
-            print(convert.smollm2())
-            return 0
-        if arguments.folder is None:
-            print("name the folder to write", file=sys.stderr)
-            return 2
-        print(convert.from_gguf(Path(arguments.source), arguments.folder, dtype=arguments.dtype))
-    except convert.ConversionError as e:
-        print(f"{e}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:

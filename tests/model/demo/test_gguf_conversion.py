@@ -1,8 +1,7 @@
-"""GGUF to safetensors: the same model comes out, complete or not at all."""
+"""Conversion from GGUF to safetensors: an equal model, written atomically."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ import pytest
 import torch
 import transformers
 
-from mens_trainer import command, convert
+from hack.demo import gguf_conversion
 from tests.support import models
 
 pytestmark = pytest.mark.model
 
 APACHE = Path(__file__).parents[3] / "LICENSE"
 
-# transformers reads no head size from GGUF: 128 is what it assumes for Qwen3.
+# transformers does not read the head size from GGUF; for Qwen3 it assumes 128.
 SHAPE: dict[str, Any] = {"family": "qwen3", "seed": 6, "head_dim": 128}
 
 TENSORS = {
@@ -37,11 +36,11 @@ TENSORS = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-"""Names of Hugging Face → names of GGUF."""
+"""Hugging Face tensor names → GGUF tensor names."""
 
 
 def _write(path: Path, model: Any, pre: str = "smollm", license_: str = "apache-2.0") -> None:
-    """Write a Qwen3 model as GGUF, the way llama.cpp's converter does."""
+    """Write a Qwen3 model as GGUF, as llama.cpp's converter does."""
     config, tokenizer = model.config, models.tokenizer()
     writer = gguf.GGUFWriter(path, "qwen3")
     writer.add_license(license_)
@@ -55,13 +54,13 @@ def _write(path: Path, model: Any, pre: str = "smollm", license_: str = "apache-
     writer.add_value_length(config.head_dim)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    words += ["12"]  # what the one merge makes, and nothing else reaches
-    words += [f"<unused{i}>" for i in range(config.vocab_size - len(words))]
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    tokens += ["12"]  # only the merge below produces it
+    tokens += [f"<unused{i}>" for i in range(config.vocab_size - len(tokens))]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(words)
-    writer.add_token_types([3 if w.startswith("<|") else 1 for w in words])
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if t.startswith("<|") else 1 for t in tokens])
     writer.add_token_merges(["1 2"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -84,16 +83,16 @@ def _write(path: Path, model: Any, pre: str = "smollm", license_: str = "apache-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GGUF file and its license, like an unpacked wheel."""
+    """A folder with a GGUF file and its license, as in an unpacked wheel."""
     folder = tmp_path_factory.mktemp("gguf")
     _write(folder / "tiny.gguf", models.build(**SHAPE))
     (folder / "LICENSE").write_bytes(APACHE.read_bytes())
     return folder
 
 
-def test_the_same_model_comes_out(source: Path, tmp_path: Path) -> None:
-    """Equal logits in float32; tokenizer, template and license beside them, and no pickle."""
-    folder = convert.from_gguf(source, tmp_path / "out", dtype="float32")
+def test_the_converted_model_has_equal_logits(source: Path, tmp_path: Path) -> None:
+    """In float32; with tokenizer, chat template and license, and without a pickle."""
+    folder = gguf_conversion.from_gguf(source, tmp_path / "out", dtype="float32")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
@@ -112,73 +111,44 @@ def test_the_same_model_comes_out(source: Path, tmp_path: Path) -> None:
     assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
 
-def test_numbers_are_split_into_digits(source: Path, tmp_path: Path) -> None:
-    """The pre-tokenizer that GGUF only names is put back."""
-    folder = convert.from_gguf(source, tmp_path / "out")
+def test_the_tokenizer_splits_numbers_into_digits(source: Path, tmp_path: Path) -> None:
+    """The conversion restores the pre-tokenizer that GGUF only names."""
+    folder = gguf_conversion.from_gguf(source, tmp_path / "out")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    # The file's one merge, "1 2", must not be reached.
+    # The file's only merge, "1 2", must not apply.
     assert tokenizer.tokenize("12") == ["1", "2"]
     assert tokenizer.decode(tokenizer("a 12 b")["input_ids"]) == "a 12 b"
 
 
-def test_a_folder_that_exists_is_left_alone(source: Path, tmp_path: Path) -> None:
-    """The second call costs nothing."""
+def test_an_existing_folder_is_not_changed(source: Path, tmp_path: Path) -> None:
+    """The second call returns it without converting."""
     (tmp_path / "out").mkdir()
-    assert convert.from_gguf(source, tmp_path / "out") == tmp_path / "out"
+    assert gguf_conversion.from_gguf(source, tmp_path / "out") == tmp_path / "out"
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """Neither a half folder nor a temporary one."""
+def test_a_failed_conversion_leaves_no_files(tmp_path: Path) -> None:
+    """Neither a partial folder nor a temporary one."""
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\0" * 100)
-    with pytest.raises(convert.ConversionError, match=r"bad\.gguf cannot be read"):
-        convert.from_gguf(tmp_path / "bad.gguf", tmp_path / "out")
+    with pytest.raises(gguf_conversion.ConversionError, match=r"bad\.gguf cannot be read"):
+        gguf_conversion.from_gguf(tmp_path / "bad.gguf", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.gguf"]
 
 
-def test_no_license_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model whose license text is nowhere is not converted; the command says where to put it."""
+def test_a_model_without_a_license_text_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command exits with 1 and says where to put the license."""
     _write(tmp_path / "tiny.gguf", models.build(**SHAPE))
-    parser = argparse.ArgumentParser()
-    command.register(parser.add_subparsers())
-    arguments = parser.parse_args(["convert", str(tmp_path / "tiny.gguf"), str(tmp_path / "out")])
-    assert arguments.run(arguments) == 1
+    assert gguf_conversion.main([str(tmp_path / "tiny.gguf"), str(tmp_path / "out")]) == 1
     assert "LICENSE" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_one_gguf_file_is_needed(count: int, tmp_path: Path) -> None:
-    """None or two: the message says how many there are."""
+def test_exactly_one_gguf_file_is_required(count: int, tmp_path: Path) -> None:
+    """The message says how many the folder contains."""
     for i in range(count):
         (tmp_path / f"{i}.gguf").touch()
-    with pytest.raises(convert.ConversionError, match=f"{count} GGUF files"):
-        convert.gguf_file(tmp_path)
-
-
-def test_training_from_a_shell(base: Path, corpus: Path, tmp_path: Path) -> None:
-    """`mens train` writes an adapter folder, and does not write over one."""
-    parser = argparse.ArgumentParser()
-    command.register(parser.add_subparsers())
-    out = tmp_path / "adapter"
-    schedule = '{"maxSteps": 1, "maxTokens": 200, "effectiveBatchSize": 4}'
-    arguments = parser.parse_args(
-        [
-            "train",
-            "--base",
-            str(base),
-            "--corpus",
-            str(corpus),
-            "-o",
-            str(out),
-            "--threads",
-            "2",
-            "--schedule",
-            schedule,
-        ]
-    )
-    assert arguments.run(arguments) == 0
-    assert (out / "adapter_model.safetensors").is_file()
-    assert arguments.run(arguments) == 1
-    arguments.out, arguments.schedule = tmp_path / "other", '{"maxSteps": -1}'
-    assert arguments.run(arguments) == 2
+    with pytest.raises(gguf_conversion.ConversionError, match=f"{count} GGUF files"):
+        gguf_conversion.gguf_file(tmp_path)
