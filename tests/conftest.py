@@ -1,8 +1,13 @@
-"""Fixtures that every room may use, and how hard property tests try."""
+"""Fixtures for all test folders, the option for golden files, and the effort of property tests."""
+
+from __future__ import annotations
 
 import os
 
 import hypothesis
+import pytest
+
+from tests.support import goldens
 
 pytest_plugins = ("tests.support.s3", "tests.support.signals", "hack.cluster.fixtures")
 
@@ -10,3 +15,17 @@ pytest_plugins = ("tests.support.s3", "tests.support.signals", "hack.cluster.fix
 hypothesis.settings.register_profile("fast", max_examples=30, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        goldens.OPTION,
+        action="store_true",
+        help="rewrite the golden files with the actual output; review the diff",
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> goldens.Golden:
+    """Golden files; `--update-expected` rewrites them."""
+    return goldens.Golden(update=bool(request.config.getoption(goldens.OPTION)))

@@ -1,10 +1,11 @@
 """Clusters for this room's tests, and goldens for what the tool writes."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support import goldens
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -12,16 +13,9 @@ Matches = Callable[[str, str], None]
 
 
 @pytest.fixture
-def matches_golden() -> Matches:
-    """Compares a text with golden/NAME; UPDATE_GOLDEN=1 writes it instead."""
-
-    def compare(name: str, text: str) -> None:
-        path = GOLDEN / name
-        if os.environ.get("UPDATE_GOLDEN"):
-            path.write_text(text)
-        assert path.read_text() == text, f"{name} differs; UPDATE_GOLDEN=1 accepts it"
-
-    return compare
+def matches_golden(golden: goldens.Golden) -> Matches:
+    """Compares a text with the file golden/NAME."""
+    return lambda name, text: golden.check(GOLDEN / name, text)
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Scenarios by state: what is observed, as YAML, and what the plan makes of it, as YAML.
 
-`MENS_UPDATE_EXPECTED=1 pytest tests/scenario` writes the expected files anew; read the diff.
+`pytest tests/scenario --update-expected` rewrites the expected files; review the diff.
 A scenario names the resource's spec and, where they matter, status, other resources, children,
 and what the store answers.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from mens.runtime import jobs
 from mens_operator import store_reader
 from mens_operator.plans import facts, outcomes, planner
-from tests.support import simulation
+from tests.support import goldens, simulation
 
 DATA = Path(__file__).parent / "data"
 INPUTS = sorted(path for path in DATA.glob("*.yaml") if not path.name.endswith(".expected.yaml"))
@@ -90,13 +89,11 @@ def planned(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
-def test_scenario(path: Path) -> None:
+def test_scenario(path: Path, golden: goldens.Golden) -> None:
     """The plan for this state is exactly this."""
     actual = planned(read(path))
     expected = path.with_suffix(".expected.yaml")
-    if os.environ.get("MENS_UPDATE_EXPECTED"):
-        expected.write_text(yaml.safe_dump(actual, sort_keys=False, allow_unicode=True, width=100))
-    assert actual == read(expected)
+    golden.check(expected, yaml.safe_dump(actual, sort_keys=False, allow_unicode=True, width=100))
 
 
 def test_no_expected_file_is_left_over() -> None:

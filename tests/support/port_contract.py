@@ -16,7 +16,7 @@ from mens.api import kube, status
 from mens.artifacts import digests, refs
 from mens.runtime import jobs
 from mens_operator.cluster import cache, errors, kinds, lease, port, reflector
-from mens_operator.manifests import platform, serving
+from mens_operator.manifests import names, platform, serving
 from mens_operator.plans import field_ownership
 
 __all__ = [
@@ -71,7 +71,7 @@ def job(world: World, name: str, **changes: Any) -> dict[str, Any]:
         "metadata": {
             "namespace": world.namespace,
             "name": name,
-            "labels": {"app.kubernetes.io/managed-by": "mens-operator", cache.UID_LABEL: "u1"},
+            "labels": {"app.kubernetes.io/managed-by": "mens-operator", names.UID_LABEL: "u1"},
         },
         "spec": {
             "suspend": True,

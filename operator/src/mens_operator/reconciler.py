@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mens_operator import events, store_reader
 from mens_operator.cluster import cache, errors, kinds, lease, queue
-from mens_operator.manifests import platform
+from mens_operator.manifests import names, platform
 from mens_operator.plans import facts, outcomes, planner
 
 _LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Reconciler:
             for referrer in self._referrers.get(key, ()):
                 self._queue.wake(referrer)
             return
-        uid = (obj["metadata"].get("labels") or {}).get(cache.UID_LABEL, "")
+        uid = (obj["metadata"].get("labels") or {}).get(names.UID_LABEL, "")
         owner = self._by_uid.get(uid)
         if owner is not None:
             self._queue.wake(owner, _CHILD_DELAY)

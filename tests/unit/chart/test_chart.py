@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from mens.crdgen import definitions
-from tests.support import helm
+from tests.support import goldens, helm
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = ["--set", "devStore.accessKeyId=id,devStore.secretAccessKey=key"]
@@ -42,14 +41,11 @@ def pods(objects: list[helm.Object]) -> Iterator[helm.Object]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden(case: str) -> None:
-    """What the values render to; `MENS_UPDATE_GOLDEN=1` writes it anew for review."""
+def test_golden(case: str, golden: goldens.Golden) -> None:
+    """What the values render to; `pytest --update-expected` rewrites the files."""
     objects = helm.template("--set", "crds.enabled=false", *CASES[case])
     text = yaml.safe_dump_all(objects, sort_keys=True)
-    path = GOLDEN / f"{case}.yaml"
-    if os.environ.get("MENS_UPDATE_GOLDEN"):
-        path.write_text(text)
-    assert text == path.read_text()
+    golden.check(GOLDEN / f"{case}.yaml", text)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,9 +1,8 @@
-"""Documents become the rows that stand beside them; `MENS_UPDATE_EXPECTED=1` writes them anew."""
+"""Documents become the rows that stand beside them; `pytest --update-expected` rewrites them."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from mens.api import corpus
 from mens_corpus.extractors import outcomes, python_functions, registry
+from tests.support import goldens
 
 DATA = Path(__file__).parents[2] / "data" / "corpus"
 DOCUMENTS = sorted([*DATA.glob("*/*.py.txt"), *DATA.glob("*/*.md.txt")])
@@ -42,13 +42,11 @@ def said(outcome: outcomes.Outcome) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_a_document_becomes_the_expected_rows(path: Path) -> None:
+def test_a_document_becomes_the_expected_rows(path: Path, golden: goldens.Golden) -> None:
     """Each document gives exactly the outcomes in the file beside it, in their order."""
     expected = path.with_name(path.stem + ".expected.jsonl")
     found = "".join(line + "\n" for line in lines(path))
-    if os.environ.get("MENS_UPDATE_EXPECTED"):
-        expected.write_text(found)
-    assert found == expected.read_text()
+    golden.check(expected, found)
 
 
 def test_a_prompt_is_never_longer_than_its_limit() -> None:

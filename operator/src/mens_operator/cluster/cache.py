@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from mens_operator.cluster import kinds, port
+from mens_operator.manifests import names
 
-UID_LABEL: Final = "mens.vox-lang.org/uid"
-"""Label of every child, also of pods: UID of the resource that it came from."""
-CHILD_SELECTOR: Final = UID_LABEL
-"""What our own watches follow; server side, so that strangers' pods cost nothing. A label of our
-own: Helm, Kustomize and Argo CD write `app.kubernetes.io/managed-by`."""
-PAUSE_ANNOTATION: Final = "mens.vox-lang.org/reconcile"
-HASH_ANNOTATION: Final = "mens.vox-lang.org/applied-hash"
+CHILD_SELECTOR: Final = names.UID_LABEL
+"""Label selector of our own watches. The API server applies it, so pods of other workloads cost
+nothing. The label is our own: Helm, Kustomize and Argo CD write `app.kubernetes.io/managed-by`."""
 
 _META: Final = (
     "name",
@@ -36,7 +33,7 @@ _SPEC: Final = ("suspend", "activeDeadlineSeconds")
 _COMPARED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds that people can change: kept whole, with the fields that are ours. They are few."""
 _POD_SPEC: Final = ("nodeName",)
-_ANNOTATIONS: Final = (PAUSE_ANNOTATION, HASH_ANNOTATION)
+_ANNOTATIONS: Final = (names.PAUSE_ANNOTATION, names.HASH_ANNOTATION)
 _GRAVES: Final = 10_000
 """How many deleted UIDs are remembered; an answer or event comes late by seconds, not hours."""
 
@@ -172,7 +169,7 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 def _uid_label(obj: kinds.Object) -> str:
-    return str((obj["metadata"].get("labels") or {}).get(UID_LABEL, ""))
+    return str((obj["metadata"].get("labels") or {}).get(names.UID_LABEL, ""))
 
 
 def _same(old: kinds.Object, new: kinds.Object) -> bool:

@@ -22,9 +22,6 @@ from mens_operator.plans import trainrun as runs
 
 _LOG = logging.getLogger(__name__)
 
-PAUSE: Final = f"{names.PREFIX}/reconcile"
-"""Annotation; `disabled` stops all changes."""
-
 _TYPES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "MensCorpus": (condition_types.CORPUS, condition_types.SUCCEEDED),
     "MensTrainRun": (condition_types.TRAIN_RUN, condition_types.SUCCEEDED),
@@ -50,7 +47,7 @@ def plan(
     meta = kube.ObjectMeta.model_validate(raw["metadata"])
     if meta.deletion_timestamp is not None:
         return outcomes.Outcome()  # The garbage collector takes the children along.
-    if meta.annotations.get(PAUSE) == "disabled":
+    if meta.annotations.get(names.PAUSE_ANNOTATION) == "disabled":
         return _paused(raw, meta, now)
     try:
         resource = _MODELS[raw["kind"]].model_validate(raw)
@@ -101,7 +98,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _paused(raw: Mapping[str, Any], meta: kube.ObjectMeta, now: datetime) -> outcomes.Outcome:
-    text = f"The annotation {PAUSE} is disabled: nothing is changed until it is removed."
+    text = (
+        f"Reconciliation is disabled by the annotation {names.PAUSE_ANNOTATION}. Remove the"
+        " annotation to resume."
+    )
     draft, top = _draft(raw, meta, now)
     if draft.was(top, conditions.TRUE) or draft.was(top, conditions.FALSE):
         return outcomes.Outcome()
