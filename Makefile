@@ -26,8 +26,13 @@ demo-down: ## End the demo's cluster, or take the demo off yours; only caches st
 	@$(PYTHON) -m hack.demo down
 
 test: ## All test tiers that this machine allows, and a table of what ran
-	@$(PYTHON) -m hack.setup test $(TIERS)
-	@$(BIN)/python -m hack.tiers --after-setup $(TIERS)
+	@$(PYTHON) -m hack.tiers setup $(TIERS)
+	@$(BIN)/python -m hack.tiers run --after-setup $(TIERS)
+
+.PHONY: soak
+soak: ## The long forms of tests, which CI leaves out: an hour and more
+	@$(PYTHON) -m hack.tiers setup soak
+	@$(BIN)/python -m hack.tiers run --after-setup soak
 
 # -- working on the code --------------------------------------------------------------------------
 
@@ -49,7 +54,7 @@ type: init ## Check types (mypy strict)
 	@$(BIN)/mypy
 
 unit: init ## Only the fast tests: no root, no network, no cluster
-	@$(BIN)/python -m hack.tiers unit scenario
+	@$(BIN)/python -m hack.tiers run unit scenario
 
 verify: lint type ## Lint, types, and everything generated is up to date
 	@$(BIN)/python -m mens.crdgen --check
@@ -87,11 +92,11 @@ cluster-shell: ## A shell whose kubectl and helm talk to it
 	@$(CLUSTER) shell --name $(CLUSTER_NAME)
 
 preflight: ## Say what this machine lacks for each tier, and how to get it
-	@$(PYTHON) -m hack.setup preflight $(TIERS)
+	@$(PYTHON) -m hack.tiers preflight $(TIERS)
 
 e2e: ## Only the tests that run whole jobs on the cluster
-	@$(PYTHON) -m hack.setup test e2e
-	@$(BIN)/python -m hack.tiers --after-setup e2e
+	@$(PYTHON) -m hack.tiers setup e2e
+	@$(BIN)/python -m hack.tiers run --after-setup e2e
 
 .PHONY: prune clean
 prune: ## Delete programs, compiled packages and images that the checkout no longer names

@@ -9,11 +9,9 @@ from hack.cluster.image_import import images, import_image, import_stream
 from hack.cluster.lifecycle import down, status, up
 from hack.cluster.port_forward import forward
 from hack.cluster.resources import add_fake_nodes, patch_node_capacity
-from hack.support.errors import ClusterError
 
 __all__ = [
     "Cluster",
-    "ClusterError",
     "Kind",
     "add_fake_nodes",
     "down",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hack.support.errors import ClusterError
+from hack.support import errors
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON gives it."""
@@ -66,7 +66,7 @@ class Client:
                 found: Object = json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")
-            raise ClusterError(f"PATCH {path}: {error.code} {said}") from error
+            raise errors.ToolError(f"PATCH {path}: {error.code} {said}") from error
         except OSError as error:
-            raise ClusterError(f"PATCH {path}: {error}") from error
+            raise errors.ToolError(f"PATCH {path}: {error}") from error
         return found

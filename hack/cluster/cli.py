@@ -20,8 +20,7 @@ from hack.cluster import (
     sandbox,
     toolsets,
 )
-from hack.support import progress
-from hack.support.errors import ClusterError
+from hack.support import errors, progress
 
 DESCRIPTION = """\
 A real Kubernetes on this machine as root, without Docker and without a registry.
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except ClusterError as error:
+    except errors.ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -53,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    build = commands.add_parser("build", help="build tool families into the cache")
+    build = commands.add_parser("build", help="build toolsets into the cache")
     build.add_argument(
-        "families", nargs="*", metavar="family", help=f"some of: {', '.join(toolsets.FAMILIES)}"
+        "toolsets", nargs="*", metavar="toolset", help=f"some of: {', '.join(toolsets.TOOLSETS)}"
     )
     build.set_defaults(run=_build)
 
@@ -106,7 +105,7 @@ def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> int:
-    tools = gobuild.ensure(options.families or toolsets.NODE)
+    tools = gobuild.ensure(options.toolsets or toolsets.NODE)
     for folder in tools.folders.values():
         print(folder)
     return 0
@@ -157,11 +156,11 @@ def _shell(options: argparse.Namespace) -> int:
 def _exec(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        raise ClusterError("give a command after --")
+        raise errors.ToolError("give a command after --")
     if options.inside:
         cluster = _living(options.name)
         if cluster.sandbox is None:
-            raise ClusterError(f"{cluster.name} has no sandbox")
+            raise errors.ToolError(f"{cluster.name} has no sandbox")
         command = [*sandbox.enter(cluster.sandbox.pid), *command]
     return _run_with(command, options.name, inside=options.inside)
 
@@ -173,7 +172,7 @@ def _run_with(command: list[str], name: str, *, inside: bool = False) -> int:
         environment["KUBECONFIG"] = str(cluster.run / "pki" / "admin.kubeconfig")
     program = shutil.which(command[0], path=environment["PATH"])
     if program is None:
-        raise ClusterError(f"no program {command[0]}")
+        raise errors.ToolError(f"no program {command[0]}")
     return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
 
 
@@ -219,5 +218,5 @@ def _prune(options: argparse.Namespace) -> int:
 def _living(name: str) -> clusters.Cluster:
     cluster = external.find() or clusters.load(name)
     if cluster is None or not cluster.alive():
-        raise ClusterError(f"no cluster {name}: `python -m hack.cluster up --name {name}`")
+        raise errors.ToolError(f"no cluster {name}: `python -m hack.cluster up --name {name}`")
     return cluster

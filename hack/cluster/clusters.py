@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from hack.support import paths, processes
-from hack.support.errors import ClusterError
+from hack.cluster import folders
+from hack.support import errors, processes
 
 NODE_NAME = "mens"
 """The one real node."""
@@ -75,7 +75,7 @@ class Cluster:
         """Runs kubectl and returns what it printed.
 
         Raises:
-            ClusterError: It failed; the message is what it said.
+            ToolError: It failed; the message is what it said.
         """
         command = [str(self.kubectl), *arguments]
         # Not --kubeconfig: that takes one file only.
@@ -85,11 +85,11 @@ class Cluster:
                 command, input=stdin, capture_output=True, text=True, env=environment, check=False
             )
         except FileNotFoundError as error:
-            raise ClusterError(
+            raise errors.ToolError(
                 "no kubectl on PATH: `python -m hack.cluster build k8s helm` builds it"
             ) from error
         if done.returncode != 0:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+            raise errors.ToolError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
     def alive(self) -> bool:
@@ -107,7 +107,7 @@ def save(cluster: Cluster) -> None:
 def load(name: str) -> Cluster | None:
     """Reads the record of a cluster; None when there is none."""
     try:
-        record: dict[str, Any] = json.loads((paths.run(name) / "cluster.json").read_text())
+        record: dict[str, Any] = json.loads((folders.run(name) / "cluster.json").read_text())
     except FileNotFoundError:
         return None
     for field in ("kubeconfig", "kubectl", "helm", "run"):
@@ -119,4 +119,4 @@ def load(name: str) -> Cluster | None:
 
 def names() -> list[str]:
     """Returns the clusters that have a run folder, living or not."""
-    return sorted(path.parent.name for path in paths.run_root().glob("*/cluster.json"))
+    return sorted(path.parent.name for path in folders.run_root().glob("*/cluster.json"))

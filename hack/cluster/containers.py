@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import IO
 
 from hack.cluster import sandbox
-from hack.support import wait
-from hack.support.errors import ClusterError, with_log
+from hack.support import errors, wait
 
 NAMESPACE = "k8s.io"
 """containerd's own namespace in which kubelet's runtime looks for images and containers."""
@@ -23,7 +22,7 @@ def ctr(
     done = subprocess.run(command, stdin=stdin, capture_output=True, check=False)
     if check and done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
-        raise ClusterError(f"ctr {' '.join(arguments)}: {said}")
+        raise errors.ToolError(f"ctr {' '.join(arguments)}: {said}")
     return done.stdout.decode(errors="replace")
 
 
@@ -37,8 +36,8 @@ def start(box: sandbox.Sandbox, containerd: Path, configuration: Path) -> None:
 
     try:
         wait.until("containerd's answer", answering, 30, 0.05)
-    except ClusterError as error:
-        raise with_log(str(error), box.log("containerd")) from error
+    except errors.ToolError as error:
+        raise errors.with_log(str(error), box.log("containerd")) from error
 
 
 def restart(box: sandbox.Sandbox, containerd: Path, configuration: Path) -> None:

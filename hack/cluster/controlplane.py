@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hack.cluster import api, sandbox
 from hack.cluster.gobuild import Toolbox
-from hack.support import wait
-from hack.support.errors import ClusterError
+from hack.support import errors, wait
+
+API_FORWARD = "api-server"
+"""The component that makes the API server reachable from the host."""
 
 SERVICE_NETWORK = "10.96.0.0/16"
 
@@ -114,15 +116,15 @@ def wait_ready(box: sandbox.Sandbox, client: api.Client, seconds: float = 90) ->
     """Waits until the API server is ready and the default service account lets pods be made."""
 
     def ready() -> bool:
-        box.check("border", *COMPONENTS)
+        box.check(API_FORWARD, *COMPONENTS)
         return client.answers("/readyz")
 
     def pods_possible() -> bool:
-        box.check("border", *COMPONENTS)
+        box.check(API_FORWARD, *COMPONENTS)
         return client.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     try:
         wait.until("the API server's readiness", ready, seconds)
         wait.until("the default service account", pods_possible, 60)
-    except ClusterError as error:
-        raise ClusterError(f"{error}; see {box.log('kube-apiserver')}") from error
+    except errors.ToolError as error:
+        raise errors.ToolError(f"{error}; see {box.log('kube-apiserver')}") from error

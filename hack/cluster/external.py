@@ -8,15 +8,18 @@ import subprocess
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from hack.cluster import clusters, pki
-from hack.support import paths
-from hack.support.errors import ClusterError
+from hack.cluster import clusters, folders, pki
+from hack.support import errors, paths
 
 _CONTEXT = re.compile(r"^current-context:[ \t]*[^\s\"']", re.MULTILINE)
 """A kubeconfig that chooses a context; an empty one chooses nothing."""
 
 CHOICES = ("embedded", "kubeconfig", "kind")
 """Values of MENS_CLUSTER: ours on this machine, the one KUBECONFIG names, the first of kind's."""
+
+
+FOREIGN = ("kubeconfig", "kind")
+"""The values that name a cluster which was there before."""
 
 
 def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | None:
@@ -29,13 +32,13 @@ def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | Non
     configured = environment.get("KUBECONFIG", "")
     wanted = environment.get("MENS_CLUSTER", "")
     if wanted not in ("", *CHOICES):
-        raise ClusterError(f"MENS_CLUSTER={wanted}: choose one of {', '.join(CHOICES)}")
+        raise errors.ToolError(f"MENS_CLUSTER={wanted}: choose one of {', '.join(CHOICES)}")
     if wanted == "kind":
         return _from_kind()
     files = [Path(each) for each in configured.split(os.pathsep) if each]
     if wanted == "embedded" or not files or _ours(files):
         if wanted == "kubeconfig":
-            raise ClusterError("MENS_CLUSTER=kubeconfig: set KUBECONFIG to the file to use")
+            raise errors.ToolError("MENS_CLUSTER=kubeconfig: set KUBECONFIG to the file to use")
         return None
     return _from_kubeconfig(files)
 
@@ -46,15 +49,15 @@ def isolate(environment: MutableMapping[str, str]) -> None:
     Tests change definitions, cut the store off and uninstall: a KUBECONFIG that a shell exports
     for other work is no consent to that.
     """
-    if environment.get("MENS_CLUSTER") not in ("kubeconfig", "kind"):
+    if environment.get("MENS_CLUSTER") not in FOREIGN:
         environment["MENS_CLUSTER"] = "embedded"
         environment.pop("KUBECONFIG", None)
 
 
 def lacking(cluster: clusters.Cluster) -> list[str]:
-    """Returns the families to build, since the user's machine has not their client programs."""
-    families = {"k8s": cluster.kubectl, "helm": cluster.helm}
-    return [family for family, program in families.items() if not program.is_absolute()]
+    """Returns the toolsets to build, since the user's machine has not their client programs."""
+    toolsets = {"k8s": cluster.kubectl, "helm": cluster.helm}
+    return [toolset for toolset, program in toolsets.items() if not program.is_absolute()]
 
 
 def forget(cluster: clusters.Cluster) -> None:
@@ -67,7 +70,7 @@ def _from_kubeconfig(files: Sequence[Path]) -> clusters.Cluster:
     """As kubectl does it: of several files those that exist count."""
     configured = os.pathsep.join(map(str, files))
     if not any(path.exists() for path in files):
-        raise ClusterError(
+        raise errors.ToolError(
             f"KUBECONFIG={configured} does not exist; unset it or set MENS_CLUSTER=embedded"
         )
     cluster = _record("external", clusters.Kind.EXTERNAL, Path(configured))
@@ -80,19 +83,19 @@ def _from_kubeconfig(files: Sequence[Path]) -> clusters.Cluster:
 
 def _from_kind() -> clusters.Cluster:
     if shutil.which("kind") is None:
-        raise ClusterError("MENS_CLUSTER=kind: there is no kind on PATH")
+        raise errors.ToolError("MENS_CLUSTER=kind: there is no kind on PATH")
     listed = subprocess.run(
         ["kind", "get", "clusters"], capture_output=True, text=True, check=False
     )
     names = listed.stdout.split()
     if listed.returncode != 0 or not names:
-        raise ClusterError("MENS_CLUSTER=kind: there is no kind cluster: `kind create cluster`")
-    run = paths.run(f"kind-{names[0]}")
+        raise errors.ToolError("MENS_CLUSTER=kind: there is no kind cluster: `kind create cluster`")
+    run = folders.run(f"kind-{names[0]}")
     run.mkdir(parents=True, exist_ok=True)
     command = ["kind", "get", "kubeconfig", "--name", names[0]]
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     if shown.returncode != 0:
-        raise ClusterError(f"{' '.join(command)}: {shown.stderr.strip()}")
+        raise errors.ToolError(f"{' '.join(command)}: {shown.stderr.strip()}")
     pki.write_kubeconfig(run / "kubeconfig", shown.stdout)
     return _record(f"kind-{names[0]}", clusters.Kind.KIND, run / "kubeconfig")
 
@@ -104,7 +107,7 @@ def _record(name: str, kind: clusters.Kind, kubeconfig: Path) -> clusters.Cluste
         kubeconfig=kubeconfig,
         kubectl=_client("kubectl"),
         helm=_client("helm"),
-        run=paths.run(name),
+        run=folders.run(name),
         node=True,
         kwok=False,
     )
@@ -122,7 +125,7 @@ def _ours(files: Sequence[Path]) -> bool:
     # The first file with a current context decides which cluster kubectl asks.
     decisive = (path for path in files if path.is_file() and _CONTEXT.search(path.read_text()))
     first = next(decisive, files[0])
-    return first.resolve().is_relative_to(paths.run_root().resolve())
+    return first.resolve().is_relative_to(folders.run_root().resolve())
 
 
 def context(cluster: clusters.Cluster) -> str:

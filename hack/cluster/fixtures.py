@@ -82,7 +82,7 @@ def _session(suffix: str, tier: str, *, node: bool, kwok: bool) -> Iterator[clus
 def _skip_unless_possible(tier: str) -> None:
     try:
         preflight.install_packages(tier)
-    except errors.ClusterError as error:
+    except errors.ToolError as error:
         pytest.skip(f"{tier} tests cannot run here: {error}")
     lacking = [each for each in preflight.check(tier) if not each.ok]
     if lacking:

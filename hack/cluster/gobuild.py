@@ -1,8 +1,7 @@
-"""Builds tool families from their Go modules into the cache, once per content."""
+"""Builds toolsets from their Go modules into the cache, once per content."""
 
 import concurrent.futures
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -12,14 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hack.cluster import toolchain, toolsets
-from hack.support import locks, paths, progress
-from hack.support.errors import ClusterError
+from hack.support import durations, errors, locks, paths, progress
 
 KEEP_GOCACHE_ABOVE = 40 * 2**30
 """Free bytes above which compiled packages are kept: they are gigabytes and results are cached."""
 
 TWO_LANES_MEMORY = 8 * 2**30
-"""Linking one Kubernetes program takes 2 GB; two families side by side need room for both."""
+"""Linking one Kubernetes program takes 2 GB; two toolsets side by side need room for both."""
+
+DURATIONS = durations.Durations("toolsets", minimum=0)
+"""Seconds of each toolset's last build."""
 
 ARGOCD_GO = (1, 27)
 """Argo CD's own go.mod asks for it."""
@@ -27,21 +28,21 @@ ARGOCD_GO = (1, 27)
 
 @dataclasses.dataclass(frozen=True)
 class Toolbox:
-    """Where each built family lies."""
+    """Where each built toolset lies."""
 
     folders: dict[str, Path]
 
     def program(self, name: str) -> Path:
-        """Returns the path of one program of a built family."""
+        """Returns the path of one program of a built toolset."""
         for folder in self.folders.values():
             if (folder / name).exists():
                 return folder / name
-        raise ClusterError(f"{name} is in none of the families {', '.join(self.folders)}")
+        raise errors.ToolError(f"{name} is in none of the toolsets {', '.join(self.folders)}")
 
 
 @dataclasses.dataclass
 class _Job:
-    family: toolsets.Family
+    toolset: toolsets.Toolset
     go: Path
     target: Path
     estimate: float
@@ -51,45 +52,45 @@ class _Job:
 
     def describe(self) -> str:
         if self.done:
-            return f"{self.family.name} done"
+            return f"{self.toolset.name} done"
         if self.begun is None:
-            return f"{self.family.name} waits (~{progress.minutes(self.estimate)})"
+            return f"{self.toolset.name} waits (~{progress.minutes(self.estimate)})"
         passed = time.monotonic() - self.begun
         left = f"{progress.minutes(passed)} of ~{progress.minutes(self.estimate)}"
-        return f"{self.family.name} {left}, {self.packages} packages compiled"
+        return f"{self.toolset.name} {left}, {self.packages} packages compiled"
 
 
 def ensure(names: Iterable[str]) -> Toolbox:
-    """Returns the programs of these families, building what the cache does not have yet."""
+    """Returns the programs of these toolsets, building what the cache does not have yet."""
     wanted = [toolsets.named(name) for name in dict.fromkeys(names)]
-    jobs = {family.name: _job(family) for family in wanted}
+    jobs = {toolset.name: _job(toolset) for toolset in wanted}
     missing = [job for job in jobs.values() if not job.target.exists()]
     if missing:
         _build_all(missing)
     return Toolbox({name: job.target for name, job in jobs.items()})
 
 
-def target(family: toolsets.Family) -> Path | None:
-    """Returns the folder of a family's programs for the present inputs, built or not.
+def target(toolset: toolsets.Toolset) -> Path | None:
+    """Returns the folder of a toolset's programs for the present inputs, built or not.
 
     None if there is no compiler yet, and so no way to know; asking never installs one.
     """
-    go = toolchain.present(_minimum(family))
-    return None if go is None else _folder(family, go[1])
+    go = toolchain.present(_minimum(toolset))
+    return None if go is None else _folder(toolset, go[1])
 
 
-def _job(family: toolsets.Family) -> _Job:
-    go, version = toolchain.find(_minimum(family))
-    estimate = durations().get(family.name, family.seconds)
-    return _Job(family, go, _folder(family, version), estimate)
+def _job(toolset: toolsets.Toolset) -> _Job:
+    go, version = toolchain.find(_minimum(toolset))
+    estimate = DURATIONS.last(toolset.name) or toolset.seconds
+    return _Job(toolset, go, _folder(toolset, version), estimate)
 
 
-def _folder(family: toolsets.Family, version: str) -> Path:
-    return paths.cache() / "bin" / f"{family.name}-{family.key(version)}"
+def _folder(toolset: toolsets.Toolset, version: str) -> Path:
+    return paths.cache() / "bin" / f"{toolset.name}-{toolset.key(version)}"
 
 
-def _minimum(family: toolsets.Family) -> tuple[int, int]:
-    return ARGOCD_GO if family.name == "argocd" else toolchain.MINIMUM
+def _minimum(toolset: toolsets.Toolset) -> tuple[int, int]:
+    return ARGOCD_GO if toolset.name == "argocd" else toolchain.MINIMUM
 
 
 def _build_all(jobs: list[_Job]) -> None:
@@ -100,7 +101,7 @@ def _build_all(jobs: list[_Job]) -> None:
             return
         lanes = _lanes()
         about = max(sum(job.estimate for job in jobs) / lanes, *(job.estimate for job in jobs))
-        names = ", ".join(job.family.name for job in jobs)
+        names = ", ".join(job.toolset.name for job in jobs)
         progress.say(
             f"Building {names} from source: about {progress.minutes(about)}, "
             f"and only this once (kept in {paths.cache() / 'bin'})."
@@ -120,7 +121,7 @@ def _build(job: _Job) -> None:
     job.target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{job.target.name}-", dir=job.target.parent))
     try:
-        for name, package in job.family.programs.items():
+        for name, package in job.toolset.programs.items():
             _compile(job, work / name, package)
         work.chmod(0o755)
         work.rename(job.target)
@@ -129,18 +130,18 @@ def _build(job: _Job) -> None:
         raise
     job.done = True
     seconds = time.monotonic() - job.begun
-    _remember(job.family.name, seconds)
-    progress.say(f"  ✓ build {job.family.name} ({progress.minutes(seconds)})")
+    DURATIONS.remember(job.toolset.name, seconds)
+    progress.say(f"  ✓ build {job.toolset.name} ({progress.minutes(seconds)})")
 
 
 def _compile(job: _Job, output: Path, package: str) -> None:
-    command = [str(job.go), "build", "-v", *toolsets.FLAGS, "-ldflags", job.family.ldflags]
+    command = [str(job.go), "build", "-v", *toolsets.FLAGS, "-ldflags", job.toolset.ldflags]
     command += ["-o", str(output), package]
     environment = {**os.environ, **toolsets.ENV, "GOCACHE": str(_gocache())}
     lines: list[str] = []
     with subprocess.Popen(
         command,
-        cwd=paths.MODULES / job.family.name,
+        cwd=toolsets.MODULES / job.toolset.name,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -152,24 +153,7 @@ def _compile(job: _Job, output: Path, package: str) -> None:
             job.packages += 1
     if process.returncode != 0:
         end = "".join(lines[-25:])
-        raise ClusterError(f"building {output.name} failed: {' '.join(command)}\n{end}")
-
-
-def durations() -> dict[str, float]:
-    """Returns how many seconds each family took when this machine built it last."""
-    try:
-        found: dict[str, float] = json.loads(_durations_file().read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return found
-
-
-def _remember(name: str, seconds: float) -> None:
-    with locks.held(_durations_file().with_suffix(".lock")):
-        known = {**durations(), name: round(seconds, 1)}
-        fresh = _durations_file().with_suffix(".new")
-        fresh.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-        fresh.rename(_durations_file())
+        raise errors.ToolError(f"building {output.name} failed: {' '.join(command)}\n{end}")
 
 
 def forget_packages() -> None:
@@ -189,7 +173,3 @@ def _lanes() -> int:
 
 def _gocache() -> Path:
     return paths.cache() / "gocache"
-
-
-def _durations_file() -> Path:
-    return paths.cache() / "durations.json"

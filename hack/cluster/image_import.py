@@ -10,8 +10,7 @@ from typing import IO
 
 from hack.cluster import clusters, containers, oci
 from hack.cluster.gobuild import Toolbox
-from hack.support import paths, progress
-from hack.support.errors import ClusterError
+from hack.support import errors, paths, progress
 
 PROVIDERS = ("docker", "nerdctl", "podman")
 """What kind runs its nodes with: the first that is there, as kind itself chooses."""
@@ -37,7 +36,7 @@ def import_image(cluster: clusters.Cluster, archive: Path) -> Imported:
     """Imports an OCI (or docker) archive or an OCI folder, unless it is there already.
 
     Raises:
-        ClusterError: The cluster takes images only from a registry; the message says what to do.
+        ToolError: The cluster takes images only from a registry; the message says what to do.
     """
     _require_store(cluster)
     wanted = oci.references(archive)
@@ -101,7 +100,7 @@ def _import(cluster: clusters.Cluster, archive: Path) -> None:
         oci.stream(archive, importer.stdin)
         importer.stdin.close()
     if importer.returncode != 0:
-        raise ClusterError(f"importing {archive} failed")
+        raise errors.ToolError(f"importing {archive} failed")
 
 
 def _kind_present(cluster: clusters.Cluster) -> dict[str, str]:
@@ -116,7 +115,7 @@ def _kind_present(cluster: clusters.Cluster) -> dict[str, str]:
     try:
         nodes = _said("kind", "get", "nodes", "--name", name).split()
         there = [_listed(_said(provider, "exec", node, *ctr)).items() for node in nodes]
-    except ClusterError as error:
+    except errors.ToolError as error:
         progress.say(f"  kind's nodes do not say which images they have: {error}")
         return {}
     return dict(set.intersection(*map(set, there))) if there else {}
@@ -126,9 +125,9 @@ def _said(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise ClusterError(f"{' '.join(command)}: {command[0]} is not installed") from error
+        raise errors.ToolError(f"{' '.join(command)}: {command[0]} is not installed") from error
     if done.returncode != 0:
-        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise errors.ToolError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -142,17 +141,17 @@ def _kind_load(cluster: clusters.Cluster, archive: Path) -> None:
                 oci.stream(archive, output)
         command = ["kind", "load", "image-archive", "--name", name, str(packed)]
         if subprocess.run(command, check=False).returncode != 0:
-            raise ClusterError(f"{' '.join(command)} failed")
+            raise errors.ToolError(f"{' '.join(command)} failed")
 
 
 def _require_store(cluster: clusters.Cluster) -> None:
     if cluster.kind is clusters.Kind.EXTERNAL:
-        raise ClusterError(
+        raise errors.ToolError(
             f"{cluster.name} is your own cluster: push the image to a registry it can pull from "
             "and name it in the chart's values, or set MENS_CLUSTER=embedded"
         )
     if not cluster.node:
-        raise ClusterError(f"{cluster.name} has no node and so no place for images")
+        raise errors.ToolError(f"{cluster.name} has no node and so no place for images")
 
 
 def _socket(cluster: clusters.Cluster) -> Path:

@@ -4,7 +4,7 @@ It runs as `python init.py PLAN`, inside the new namespaces. When it dies the ke
 ends every process, mount, link and rule of the sandbox with it, so nothing needs to be undone.
 Requests come as one JSON line per connection on a unix socket, which can also carry a listening
 TCP socket that was opened outside: a socket stays in the network namespace in which it was made,
-and that is how the border is crossed without any process outside.
+and so the host reaches the sandbox without any process outside.
 """
 
 import contextlib

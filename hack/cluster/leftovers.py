@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from hack.cluster import cgroups, clusters, mountpoints
-from hack.support import paths, processes
+from hack.cluster import cgroups, clusters, folders, mountpoints
+from hack.support import processes
 
 
 def find(name: str) -> list[str]:
     """Returns a sentence for each thing of this cluster that is still on the machine."""
-    run, scratch = paths.run(name), paths.scratch(name)
+    run, scratch = folders.run(name), folders.scratch(name)
     found = [f"folder {path}" for path in (run, scratch) if path.exists()]
     found += [f"control group {path}" for path in cgroups.existing(name)]
     found += [f"mount {point}" for point in mounts_below(_mounts(), run, scratch)]
@@ -21,7 +21,7 @@ def find(name: str) -> list[str]:
 
 def sandboxes(name: str) -> list[processes.Process]:
     """Returns the processes above sandboxes of this cluster, also of one that is on no record."""
-    lines = _processes(paths.run(name))
+    lines = _processes(folders.run(name))
     found = [processes.identify(pid) for pid, line in lines if Path(line.split()[0]).name == _ABOVE]
     return [process for process in found if process is not None]
 

@@ -15,6 +15,7 @@ from hack.cluster import (
     controlplane,
     dns,
     external,
+    folders,
     gobuild,
     image_import,
     kwok,
@@ -26,8 +27,7 @@ from hack.cluster import (
     toolsets,
 )
 from hack.cluster import node as nodes
-from hack.support import locks, paths, processes, progress
-from hack.support.errors import ClusterError
+from hack.support import errors, locks, processes, progress
 
 INSIDE = "https://127.0.0.1:6443"
 """Where components find the API server within the sandbox."""
@@ -63,7 +63,7 @@ def up(
         extra: More flags per component (`kube-apiserver` → flags); only for a new cluster.
 
     Raises:
-        ClusterError: With what failed, the end of the log that tells why, and its path.
+        ToolError: With what failed, the end of the log that tells why, and its path.
     """
     theirs = external.find()
     if theirs is not None:
@@ -89,13 +89,13 @@ def down(name: str = "demo") -> None:
     """Ends a cluster of ours and checks that it left nothing on the machine.
 
     Raises:
-        ClusterError: Something is left; the message lists it.
+        ToolError: Something is left; the message lists it.
     """
     with locks.held(_lock(name)):
         _end(name, keep_logs=False)
         left = leftovers.find(name)
         if left:
-            raise ClusterError(f"{name} left something behind:\n" + "\n".join(left))
+            raise errors.ToolError(f"{name} left something behind:\n" + "\n".join(left))
         _lock(name).unlink(missing_ok=True)
 
 
@@ -135,9 +135,9 @@ class _Bringup:
         self._tools = tools
         self._with_node = node
         self._with_kwok = kwok
-        self._run = paths.run(name)
+        self._run = folders.run(name)
         self._pki = self._run / "pki"
-        self._scratch = paths.scratch(name)
+        self._scratch = folders.scratch(name)
         plane_data = self._scratch / "etcd"
         self._plane = controlplane.ControlPlane(self._pki, plane_data, extra)
 
@@ -155,7 +155,7 @@ class _Bringup:
         finally:
             if store_lock is not None:
                 os.close(store_lock)
-        self._start(box, self._open_border(box), store)
+        self._start(box, self._open_api_forward(box), store)
         cluster = dataclasses.replace(cluster, ready=True)
         clusters.save(cluster)
         return cluster
@@ -187,8 +187,10 @@ class _Bringup:
             text = pki.kubeconfig(self._pki, user, INSIDE)
             pki.write_kubeconfig(self._pki / f"{user}.kubeconfig", text)
 
-    def _open_border(self, box: sandbox.Sandbox) -> api.Client:
-        port = port_forward.open_to(box, "border", "127.0.0.1:6443", port_forward.listen())
+    def _open_api_forward(self, box: sandbox.Sandbox) -> api.Client:
+        port = port_forward.open_to(
+            box, controlplane.API_FORWARD, "127.0.0.1:6443", port_forward.listen()
+        )
         server = f"https://127.0.0.1:{port}"
         (self._run / "server").write_text(server + "\n")
         text = pki.kubeconfig(self._pki, "admin", server)
@@ -197,8 +199,8 @@ class _Bringup:
 
     def _store(self) -> tuple[int | None, Path]:
         """Takes the kept container store, or a private one while another cluster has it."""
-        kept = paths.cache() / "containerd"
-        lock = locks.try_hold(paths.cache() / "containerd.lock")
+        kept = folders.container_store()
+        lock = locks.try_hold(kept.with_suffix(".lock"))
         if lock is not None:
             return lock, kept
         progress.say(
@@ -234,7 +236,7 @@ def _running(name: str, *, node: bool, kwok: bool) -> clusters.Cluster | None:
     if cluster is None or not cluster.alive():
         return None
     if (node and not cluster.node) or (kwok and not cluster.kwok):
-        raise ClusterError(
+        raise errors.ToolError(
             f"{name} runs with node={cluster.node}, kwok={cluster.kwok}; asked for node={node}, "
             f"kwok={kwok}: end it first (`python -m hack.cluster down --name {name}`)"
         )
@@ -256,7 +258,7 @@ def _broken(cluster: clusters.Cluster) -> str:
         if cluster.node:
             box.check(*nodes.COMPONENTS)
         controlplane.wait_ready(box, client, ANSWER_SECONDS)
-    except (ClusterError, OSError) as error:
+    except (errors.ToolError, OSError) as error:
         return str(error).partition("\n")[0]
     return ""
 
@@ -271,13 +273,13 @@ def _end(name: str, *, keep_logs: bool) -> None:
         if process is not None:
             process.kill()
     cgroups.remove(name)
-    run = paths.run(name)
+    run = folders.run(name)
     for path in sorted(run.iterdir()) if run.exists() else ():
         if not (keep_logs and path.name == "logs"):
             _remove(path)
     if run.exists() and not keep_logs:
         run.rmdir()
-    _remove(paths.scratch(name))
+    _remove(folders.scratch(name))
     mountpoints.remove_if_unused()
 
 
@@ -289,4 +291,4 @@ def _remove(path: Path) -> None:
 
 
 def _lock(name: str) -> Path:
-    return paths.run_root() / f".{paths.checked(name)}.lock"
+    return folders.run_root() / f".{folders.checked(name)}.lock"

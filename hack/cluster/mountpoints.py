@@ -9,8 +9,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hack.cluster import clusters
-from hack.support import locks, paths
+from hack.cluster import clusters, folders
+from hack.support import locks
 
 
 @contextlib.contextmanager
@@ -52,8 +52,8 @@ def created() -> list[Path]:
 
 
 def _record() -> Path:
-    return paths.run_root() / ".mountpoints"
+    return folders.run_root() / ".mountpoints"
 
 
 def _lock() -> Path:
-    return paths.run_root() / ".mountpoints.lock"
+    return folders.run_root() / ".mountpoints.lock"

@@ -8,8 +8,7 @@ from typing import Any
 
 from hack.cluster import api, cgroups, containers, sandbox
 from hack.cluster.gobuild import Toolbox
-from hack.support import wait
-from hack.support.errors import ClusterError, with_log
+from hack.support import errors, wait
 
 DNS_SERVICE_IP = "10.96.0.10"
 """Where pods ask for names."""
@@ -195,8 +194,8 @@ def wait_ready(box: sandbox.Sandbox, node: Node, client: api.Client) -> None:
 
     try:
         wait.until("the node's readiness", ready, 60)
-    except ClusterError as error:
-        raise with_log(str(error), box.log("kubelet")) from error
+    except errors.ToolError as error:
+        raise errors.with_log(str(error), box.log("kubelet")) from error
 
 
 def _write_files(node: Node) -> None:
@@ -214,4 +213,4 @@ def _cni_folder() -> str:
     for folder in CNI_FOLDERS:
         if (Path(folder) / "bridge").exists():
             return folder
-    raise ClusterError(f"no CNI plugins in {' or '.join(CNI_FOLDERS)}: run preflight")
+    raise errors.ToolError(f"no CNI plugins in {' or '.join(CNI_FOLDERS)}: run preflight")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from hack.support.errors import ClusterError
+from hack.support import errors
 
 _NAME = "io.containerd.image.name"
 _REF = "org.opencontainers.image.ref.name"
@@ -87,7 +87,7 @@ def _index(archive: Path) -> bytes:
                     assert content is not None
                     return content.read()
     except (tarfile.TarError, OSError) as error:
-        raise ClusterError(f"{archive} is no readable image archive: {error}") from error
+        raise errors.ToolError(f"{archive} is no readable image archive: {error}") from error
     return b"{}"  # A docker-format archive: importable, but its digest is known only afterwards.
 
 

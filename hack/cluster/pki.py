@@ -8,7 +8,7 @@ import subprocess
 from concurrent import futures
 from pathlib import Path
 
-from hack.support.errors import ClusterError
+from hack.support import errors
 
 DAYS = "30"
 """A local cluster lives for hours; a forgotten key should not be good for years."""
@@ -152,7 +152,7 @@ def _openssl(*arguments: str, folder: Path, stdin: str | None = None) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise ClusterError(f"openssl {' '.join(arguments)}: {done.stderr.strip()}")
+        raise errors.ToolError(f"openssl {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
 
 

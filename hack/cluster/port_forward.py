@@ -1,11 +1,11 @@
-"""Crossing from the host into a cluster's networks, which have no uplink."""
+"""Port forwarding from the host into a cluster's networks, which have no uplink."""
 
 import socket
 import subprocess
 import sys
 
 from hack.cluster import clusters, init, relay, sandbox
-from hack.support.errors import ClusterError
+from hack.support import errors
 
 
 def listen() -> socket.socket:
@@ -47,7 +47,7 @@ def forward(cluster: clusters.Cluster, target: str) -> int:
         target: `10.96.x.y:port`, or `service.namespace:port`.
     """
     if cluster.sandbox is None or cluster.parent is None:
-        raise ClusterError(f"{cluster.name} is not ours: use kubectl port-forward")
+        raise errors.ToolError(f"{cluster.name} is not ours: use kubectl port-forward")
     host, _, port = target.rpartition(":")
     if not host.replace(".", "").isdigit():
         host = _service_address(cluster, host)
@@ -58,7 +58,7 @@ def forward(cluster: clusters.Cluster, target: str) -> int:
 def inside(cluster: clusters.Cluster, command: list[str]) -> "subprocess.CompletedProcess[str]":
     """Runs a command inside the sandbox's namespaces and returns what it printed."""
     if cluster.sandbox is None:
-        raise ClusterError(f"{cluster.name} has no sandbox")
+        raise errors.ToolError(f"{cluster.name} has no sandbox")
     return subprocess.run(
         [*sandbox.enter(cluster.sandbox.pid), *command], capture_output=True, text=True, check=False
     )
@@ -69,5 +69,5 @@ def _service_address(cluster: clusters.Cluster, name: str) -> str:
     arguments = ("get", "service", service, "-n", namespace or "default")
     address = cluster.kubectl_run(*arguments, "-o", "jsonpath={.spec.clusterIP}")
     if not address or address == "None":
-        raise ClusterError(f"service {name} has no cluster address to forward to")
+        raise errors.ToolError(f"service {name} has no cluster address to forward to")
     return address

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from hack.cluster import cgroups, external, gobuild, node, toolsets
-from hack.support import paths, progress, space
-from hack.support.errors import ClusterError
+from hack.support import errors, paths, progress, space
 
 TIERS = ("unit", "model", "cluster", "node", "kwok", "e2e")
 """What tests and targets need, from nothing to images and whole jobs."""
@@ -76,7 +75,7 @@ class Capability:
 def check(tier: str) -> list[Capability]:
     """Returns everything a tier needs of this machine, in the order to repair it."""
     if tier not in TIERS:
-        raise ClusterError(f"no tier {tier!r}; there are: {', '.join(TIERS)}")
+        raise errors.ToolError(f"no tier {tier!r}; there are: {', '.join(TIERS)}")
     if tier == "unit":
         return []
     if tier == "model":
@@ -93,14 +92,14 @@ def require(tier: str) -> None:
     lacking = [each for each in check(tier) if not each.ok]
     if lacking:
         lines = [f"  {each.name}: {each.reason}\n    fix: {each.fix}" for each in lacking]
-        raise ClusterError("this machine cannot run the cluster yet:\n" + "\n".join(lines))
+        raise errors.ToolError("this machine cannot run the cluster yet:\n" + "\n".join(lines))
 
 
 def install_packages(*tiers: str) -> None:
     """Installs the tiers' missing Debian packages; does nothing where that is not possible.
 
     Raises:
-        ClusterError: apt-get failed; with the end of what it said.
+        ToolError: apt-get failed; with the end of what it said.
     """
     missing = list(dict.fromkeys(each for tier in tiers for each in missing_packages(tier)))
     if not missing or os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -113,7 +112,7 @@ def install_packages(*tiers: str) -> None:
                 command, capture_output=True, text=True, env=environment, check=False
             )
             if done.returncode != 0:
-                raise ClusterError(f"{' '.join(command)} failed:\n{done.stderr[-1500:]}")
+                raise errors.ToolError(f"{' '.join(command)} failed:\n{done.stderr[-1500:]}")
 
 
 def missing_packages(
@@ -157,7 +156,7 @@ def _checks(tier: str) -> Iterator[Capability]:
 def _their_cluster() -> Capability | None:
     try:
         cluster = external.find()
-    except ClusterError as error:
+    except errors.ToolError as error:
         return Capability("cluster", False, str(error), "unset KUBECONFIG, or repair the cluster")
     if cluster is None:
         return None

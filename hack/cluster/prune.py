@@ -5,9 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hack.cluster import clusters, gobuild, toolsets
-from hack.support import locks, paths, progress
-from hack.support.errors import ClusterError
+from hack.cluster import clusters, folders, gobuild, toolsets
+from hack.support import errors, locks, paths, progress
 
 
 def prune(*, images: bool = False) -> Iterator[str]:
@@ -24,17 +23,17 @@ def prune(*, images: bool = False) -> Iterator[str]:
     yield from _scratch()
     if images:
         if not forget_images():
-            raise ClusterError("a cluster uses the kept images: end it first")
+            raise errors.ToolError("a cluster uses the kept images: end it first")
         yield "deleted the kept container images"
 
 
 def forget_images() -> bool:
     """Deletes the kept container store; says whether it was there and nobody uses it."""
-    lock = locks.try_hold(paths.cache() / "containerd.lock")
+    lock = locks.try_hold(folders.container_store().with_suffix(".lock"))
     if lock is None:
         return False
     try:
-        shutil.rmtree(paths.cache() / "containerd", ignore_errors=True)
+        shutil.rmtree(folders.container_store(), ignore_errors=True)
     finally:
         # Closing is what frees the lock.
         os.close(lock)
@@ -46,7 +45,7 @@ def _waiting() -> None:
 
 
 def _programs() -> Iterator[str]:
-    current = {gobuild.target(family) for family in toolsets.FAMILIES.values()}
+    current = {gobuild.target(toolset) for toolset in toolsets.TOOLSETS.values()}
     used = {folder for name in clusters.names() for folder in _folders(name)}
     for folder in sorted((paths.cache() / "bin").glob("*-*")):
         if folder not in current | used:
@@ -63,6 +62,6 @@ def _folders(name: str) -> set[Path]:
 def _scratch() -> Iterator[str]:
     for folder in sorted((paths.cache() / "scratch").glob("*")):
         # The run folder is there before the record is: a cluster being started keeps its data.
-        if not paths.run(folder.name).exists():
+        if not folders.run(folder.name).exists():
             shutil.rmtree(folder)
             yield f"deleted {folder}"

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from hack.cluster import api, clusters
-from hack.support import wait
-from hack.support.errors import ClusterError
+from hack.support import errors, wait
 
 KWOK_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 """Marks a node as one that kwok, and no kubelet, answers for."""
@@ -38,7 +37,7 @@ def add_fake_nodes(
 ) -> list[str]:
     """Adds nodes that kwok answers for and waits until they are ready; returns their names."""
     if not cluster.kwok:
-        raise ClusterError(f"{cluster.name} was started without kwok")
+        raise errors.ToolError(f"{cluster.name} was started without kwok")
     client = api.Client(server(cluster), cluster.run / "pki")
     names = [f"fake-{number}" for number in range(count)]
     has = {"cpu": "64", "memory": "256Gi", "pods": "500", **(capacity or {})}
@@ -60,7 +59,7 @@ def server(cluster: clusters.Cluster) -> str:
     try:
         return (cluster.run / "server").read_text().strip()
     except FileNotFoundError:
-        raise ClusterError(f"{cluster.name} is not an embedded cluster") from None
+        raise errors.ToolError(f"{cluster.name} is not an embedded cluster") from None
 
 
 def _ready(client: api.Client, node: str) -> bool:

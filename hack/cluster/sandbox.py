@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hack.cluster import init, mountpoints
-from hack.support import paths, processes, wait
-from hack.support.errors import ClusterError, with_log
+from hack.cluster import folders, init, mountpoints
+from hack.support import errors, processes, wait
 
 NODE_IP = "10.89.0.1"
 """The sandbox's own address: the API server advertises it, so loopback will not do."""
@@ -104,11 +103,11 @@ class Sandbox:
     def check(self, *names: str) -> None:
         """Raises an error with the end of the log if one of these components has ended."""
         if not self.init.alive():
-            raise with_log("the sandbox ended", self.log("init"))
+            raise errors.with_log("the sandbox ended", self.log("init"))
         ended = self.ended()
         for name in names:
             if name in ended:
-                raise with_log(f"{name} ended with status {ended[name]}", self.log(name))
+                raise errors.with_log(f"{name} ended with status {ended[name]}", self.log(name))
 
     def log(self, name: str) -> Path:
         """Returns the log of a component."""
@@ -121,7 +120,7 @@ class Sandbox:
             socket.send_fds(connection, [json.dumps(request).encode()], descriptors)
             answer: dict[str, Any] = json.loads(connection.makefile().read())
         if "error" in answer:
-            raise ClusterError(
+            raise errors.ToolError(
                 f"PID 1 could not {request['do']} {request.get('name')}: {answer['error']}"
             )
         return answer
@@ -142,7 +141,7 @@ def create(name: str, hostname: str, locks: Sequence[int] = ()) -> Sandbox:
 
     Call it with the mount points guarded until the cluster's record is written.
     """
-    run = paths.run(name)
+    run = folders.run(name)
     (run / "logs").mkdir(parents=True, exist_ok=True)
     mountpoints.ensure(MASKED)
     plan = run / "plan.json"
@@ -169,7 +168,7 @@ def create(name: str, hostname: str, locks: Sequence[int] = ()) -> Sandbox:
 def _await(run: Path, unshare: "subprocess.Popen[bytes]") -> Sandbox:
     def listening() -> bool:
         if unshare.poll() is not None:
-            raise with_log("the sandbox could not be made", run / "logs" / "init.log")
+            raise errors.with_log("the sandbox could not be made", run / "logs" / "init.log")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             return probe.connect_ex(str(_socket(run))) == 0
 
@@ -188,7 +187,7 @@ def _await(run: Path, unshare: "subprocess.Popen[bytes]") -> Sandbox:
 
 
 def _plan(name: str, hostname: str) -> init.Plan:
-    run, scratch = paths.run(name), paths.scratch(name)
+    run, scratch = folders.run(name), folders.scratch(name)
     masks = {}
     for host in MASKED:
         own = scratch / "masks" / host.strip("/").replace("/", "-")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hack.support import locks, paths, progress
-from hack.support.errors import ClusterError
+from hack.support import errors, locks, paths, progress
 
 MINIMUM = (1, 26)
 """What Kubernetes 1.36 declares in its go.mod."""
@@ -75,4 +74,4 @@ def _install() -> Path:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ClusterError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        raise errors.ToolError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")

@@ -4,15 +4,17 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from hack.support import paths
-from hack.support.errors import ClusterError
+from hack.support import errors, paths
+
+MODULES = paths.REPOSITORY / "hack" / "cluster" / "modules"
+"""One Go module per toolset, since they pin versions that conflict."""
 
 KUBERNETES = "v1.36.3"
 """The server's version; also stamped into the binaries, which would otherwise say v0.0.0."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class Toolset:
     """Programs that come from one Go module definition."""
 
     name: str
@@ -45,10 +47,12 @@ class Family:
 
     def sources(self) -> list[Path]:
         """Returns the files that define the module, in a fixed order."""
-        folder = paths.MODULES / self.name
+        folder = MODULES / self.name
         found = [*folder.glob("go.mod"), *folder.glob("go.sum"), *sorted(folder.glob("*.go"))]
         if not found:
-            raise ClusterError(f"{folder} has no go.mod: the family {self.name} cannot be built")
+            raise errors.ToolError(
+                f"{folder} has no go.mod: the toolset {self.name} cannot be built"
+            )
         return found
 
 
@@ -67,22 +71,22 @@ _KUBERNETES_PROGRAMS = (
     "kubelet",
 )
 
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family(
+TOOLSETS = {
+    toolset.name: toolset
+    for toolset in (
+        Toolset(
             "k8s",
             {name: f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES_PROGRAMS},
             ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}",
             seconds=420,
         ),
-        Family("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, seconds=50),
-        Family("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, seconds=150),
-        Family("coredns", {"coredns": "."}, seconds=75),
-        Family("pause", {"pause": "."}, seconds=10),
-        Family("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, seconds=90),
-        Family("jobset", {"jobset": "sigs.k8s.io/jobset"}, seconds=110),
-        Family(
+        Toolset("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, seconds=50),
+        Toolset("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, seconds=150),
+        Toolset("coredns", {"coredns": "."}, seconds=75),
+        Toolset("pause", {"pause": "."}, seconds=10),
+        Toolset("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, seconds=90),
+        Toolset("jobset", {"jobset": "sigs.k8s.io/jobset"}, seconds=110),
+        Toolset(
             "trainer",
             {
                 "trainer-controller-manager": (
@@ -91,7 +95,7 @@ FAMILIES = {
             },
             seconds=110,
         ),
-        Family("argocd", {"argocd": "github.com/argoproj/argo-cd/v3/cmd"}, seconds=360),
+        Toolset("argocd", {"argocd": "github.com/argoproj/argo-cd/v3/cmd"}, seconds=360),
     )
 }
 
@@ -103,13 +107,13 @@ NODE = (*CONTROL_PLANE, "coredns", "pause")
 
 
 def needed(*, node: bool, kwok: bool) -> tuple[str, ...]:
-    """Returns the families for a cluster of this shape."""
+    """Returns the toolsets for a cluster of this shape."""
     return (NODE if node else CONTROL_PLANE) + (("kwok",) if kwok else ())
 
 
-def named(name: str) -> Family:
-    """Looks a family up; the error lists the names there are."""
+def named(name: str) -> Toolset:
+    """Looks a toolset up; the error lists the names there are."""
     try:
-        return FAMILIES[name]
+        return TOOLSETS[name]
     except KeyError:
-        raise ClusterError(f"no family {name!r}; there are: {', '.join(FAMILIES)}") from None
+        raise errors.ToolError(f"no toolset {name!r}; there are: {', '.join(TOOLSETS)}") from None

@@ -9,13 +9,13 @@ import time
 import traceback
 from collections.abc import Callable
 
-from hack import cluster, images
+from hack import cluster
 from hack.cluster import external
 from hack.demo import console, kubectl, ownership
 from hack.setup import records
-from hack.support import progress
+from hack.support import errors, progress
 
-EXPECTED = (kubectl.DemoError, cluster.ClusterError, images.ImagesError)
+EXPECTED = (errors.ToolError,)
 """Failures whose message says what to do; of any other a traceback says more."""
 
 
@@ -55,9 +55,9 @@ def _check() -> int:
 def _up() -> int:
     # These need the environment; the other commands run without it.
     from hack.demo import gguf_conversion, job  # noqa: PLC0415
-    from mens.artifacts import errors  # noqa: PLC0415
+    from mens.artifacts import errors as store_errors  # noqa: PLC0415
 
-    expected = (*EXPECTED, errors.StoreError, gguf_conversion.ConversionError)
+    expected = (*EXPECTED, store_errors.StoreError, gguf_conversion.ConversionError)
     began = float(os.environ.get("MENS_STARTED") or time.time())
     stages = console.Stages(job.STAGES)
     stages.seconds["setup"] = round(time.time() - began, 1)

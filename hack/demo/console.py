@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from hack.setup import durations
-from hack.support import paths, progress
+from hack.support import durations, progress
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines where there is no terminal."""
@@ -69,7 +68,7 @@ class Stages:
     def __init__(self, order: Sequence[str] = ()) -> None:
         self.order = tuple(order)
         self.seconds: dict[str, float] = {}
-        self.durations = durations.Durations(paths.cache() / "demo-durations.json")
+        self.durations = durations.Durations("demo")
         self.measured: dict[str, float] = {}
 
     @contextlib.contextmanager

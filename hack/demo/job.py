@@ -24,7 +24,7 @@ from hack.demo import (
     report,
     sources,
 )
-from hack.setup import environment
+from hack.support import paths
 from mens.artifacts import manifests, reader, refs, s3
 
 NAMESPACE = ownership.NAMESPACE
@@ -43,7 +43,7 @@ QUESTIONS = 8
 """Held-out questions that are asked of each model."""
 STAGES = ("cluster", "images", "install", "upload", "corpus", "train", "serve", "ask")
 """Every stage of `make demo` in order, which numbers them; the first is timed by the caller."""
-EXAMPLES = environment.ROOT / "examples" / "01-quickstart"
+EXAMPLES = paths.REPOSITORY / "examples" / "01-quickstart"
 
 
 def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:

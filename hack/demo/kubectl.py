@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from hack.demo import console
+from hack.support import errors
 
 
-class DemoError(RuntimeError):
-    """A command or a resource did not come to its good end; the message says what to look at."""
+class DemoError(errors.ToolError):
+    """A command or a resource failed; the message names what to look at."""
 
 
 class Kubectl:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hack.demo import console, kubectl, ownership
 from hack.setup import environment
+from hack.support import paths
 from mens.artifacts import s3
 
 SYSTEM = ownership.SYSTEM
@@ -26,8 +27,8 @@ SECRET = "mens-s3"
 
 def install(kube: kubectl.Kubectl, references: Mapping[str, str]) -> None:
     """Install or upgrade the chart, and wait until the operator and the store are ready."""
-    chart = environment.ROOT / "charts" / "mens-operator"
-    values = environment.ROOT / "hack" / "demo" / "values.yaml"
+    chart = paths.REPOSITORY / "charts" / "mens-operator"
+    values = paths.REPOSITORY / "hack" / "demo" / "values.yaml"
     ownership.claim(kube, SYSTEM)
     settle(kube)
     words = ["upgrade", "--install", ownership.RELEASE, str(chart), "-n", SYSTEM]
@@ -105,7 +106,7 @@ class Upstream:
     """Where a base model comes from."""
 
     family: str
-    """Family of the model."""
+    """Toolset of the model."""
     model_id: str
     """Its name where it was published."""
     revision: str

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hack.demo import console, kubectl
-from hack.setup import environment
+from hack.support import paths
 from mens.artifacts import digests, refs, store
 
 LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
@@ -44,7 +44,7 @@ def standard_library(root: Path = STDLIB, texts: Path = DEBIAN) -> Iterator[tupl
 
 def documentation() -> Iterator[tuple[str, Path]]:
     """This project's Markdown and its license."""
-    root = environment.ROOT
+    root = paths.REPOSITORY
     for path in [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]:
         yield path.relative_to(root).as_posix(), path
     yield "LICENSE", root / "LICENSE"

@@ -5,6 +5,5 @@ this package runs before any virtual environment exists.
 """
 
 from hack.images.sync import Result, ensure, lacking, room, run
-from hack.support.commands import ImagesError
 
-__all__ = ["ImagesError", "Result", "ensure", "lacking", "room", "run"]
+__all__ = ["Result", "ensure", "lacking", "room", "run"]

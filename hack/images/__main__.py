@@ -5,9 +5,9 @@ import dataclasses
 import json
 import sys
 
-from hack.cluster import ClusterError, clusters, external, prune
+from hack.cluster import clusters, external, prune
 from hack.images import base, buildah, catalog, keys, plans, preflight, sync, targets
-from hack.support import commands
+from hack.support import errors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (commands.ImagesError, ClusterError, KeyError) as error:
+    except (errors.ToolError, KeyError) as error:
         print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
         return 1
     return status
@@ -56,7 +56,7 @@ def _clusters(name: str | None) -> list[clusters.Cluster]:
     if name is not None:
         cluster = clusters.load(name)
         if cluster is None or not cluster.alive():
-            raise commands.ImagesError(f"cluster {name} is not up: python -m hack.cluster up")
+            raise errors.ToolError(f"cluster {name} is not up: python -m hack.cluster up")
         return [cluster]
     theirs = external.find()
     if theirs is not None:

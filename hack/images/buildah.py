@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hack.images import layers, registries
-from hack.support import commands, locks, paths, progress
+from hack.support import commands, errors, locks, paths, progress
 
 UV_CACHE = "/var/cache/uv"
 """Where a build finds the host's uv cache. Not the path of the Dockerfiles' cache mounts: with
@@ -63,12 +63,12 @@ class Store:
         """Returns an image's manifest and its layers' folders.
 
         Raises:
-            ImagesError: There is no such image.
+            ToolError: There is no such image.
         """
         for image in self._images():
             if reference in (image.get("names") or []):
                 return layers.read(self.root, image)
-        raise commands.ImagesError(f"{reference} is not in {self.root}: build it first")
+        raise errors.ToolError(f"{reference} is not in {self.root}: build it first")
 
     def tag(self, reference: str, another: str) -> None:
         """Gives an image one more name."""

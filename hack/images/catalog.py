@@ -1,10 +1,6 @@
 """The images there are: plain data."""
 
 import dataclasses
-import pathlib
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-"""The checkout, which is the context of every build."""
 
 REGISTRY = "localhost"
 """First part of every reference: nothing ever tries to fetch such an image."""

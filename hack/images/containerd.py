@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hack.images import archives, buildah, layers
-from hack.support import commands
+from hack.support import commands, errors
 
 NAMESPACE = "k8s.io"
 """The namespace in which kubelet's runtime looks."""
@@ -64,7 +64,7 @@ class Containerd:
         """Makes an image of the store one of containerd's, layer by layer, by hard links.
 
         Raises:
-            ImagesError: containerd refused, or its snapshots are not plain folders.
+            ToolError: containerd refused, or its snapshots are not plain folders.
         """
         chains = layers.chain_ids([layer.digest for layer in image.layers])
         present = self._snapshots()
@@ -77,7 +77,7 @@ class Containerd:
         # ctr pins what it prepares. From here on the image holds its snapshots, so that they go
         # when it goes.
         for chain in chains:
-            with contextlib.suppress(commands.ImagesError):
+            with contextlib.suppress(errors.ToolError):
                 self.ctr("snapshots", "label", chain, "containerd.io/gc.root=")
 
     def _adopt_layer(self, chain: str, parent: str, folder: Path) -> None:
@@ -87,7 +87,7 @@ class Containerd:
             _link(folder, self._writable(key))
             self.ctr("snapshots", "commit", chain, key)
         except BaseException:
-            with contextlib.suppress(commands.ImagesError):
+            with contextlib.suppress(errors.ToolError):
                 self.ctr("snapshots", "rm", key)
             raise
 
@@ -100,7 +100,7 @@ class Containerd:
         if "bind" in said:
             # The lowest layer has nothing to overlay: its folder is bound as it is.
             return _folder(next(word for word in said if word.endswith("/fs")))
-        raise commands.ImagesError(f"this snapshotter gives no folder to fill: {' '.join(said)}")
+        raise errors.ToolError(f"this snapshotter gives no folder to fill: {' '.join(said)}")
 
     def _snapshots(self) -> set[str]:
         lines = self.ctr("snapshots", "ls").splitlines()[1:]
@@ -138,10 +138,10 @@ def _link(source: Path, target: Path) -> None:
             return
         commands.run(["find", str(target), "-mindepth", "1", "-delete"], Path(os.devnull))
     said = done.stderr.decode(errors="replace").strip()
-    raise commands.ImagesError(f"could not copy {source} to {target}: {said}")
+    raise errors.ToolError(f"could not copy {source} to {target}: {said}")
 
 
 def _folder(path: str) -> Path:
     if not Path(path).is_dir():
-        raise commands.ImagesError(f"containerd's {path} is not a folder of this machine")
+        raise errors.ToolError(f"containerd's {path} is not a folder of this machine")
     return Path(path)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hack.images import base, catalog, dockerfiles
+from hack.support import paths
 
 LENGTH = 16
 """Hexadecimal digits of a key: 64 bits, far beyond chance, and short enough to read."""
@@ -15,12 +16,12 @@ IGNORED = {"__pycache__"}
 IGNORED_SUFFIXES = {".pyc"}
 
 
-def reference(image: catalog.Image, root: Path = catalog.ROOT) -> str:
+def reference(image: catalog.Image, root: Path = paths.REPOSITORY) -> str:
     """Returns the full reference of an image for the present content of the checkout."""
     return f"{catalog.REGISTRY}/{image.name}:{key(image, root)}"
 
 
-def key(image: catalog.Image, root: Path = catalog.ROOT) -> str:
+def key(image: catalog.Image, root: Path = paths.REPOSITORY) -> str:
     """Hashes the base's recipe, the instructions of every stage needed, and what they copy.
 
     Laws: a changed comment, another stage or a file that is not copied leaves the key alone; any

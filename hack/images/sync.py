@@ -9,8 +9,11 @@ from pathlib import Path
 
 from hack.cluster import clusters
 from hack.cluster.preflight import Capability
-from hack.images import base, buildah, catalog, durations, keys, plans, preflight, targets
-from hack.support import commands, paths, progress, space
+from hack.images import base, buildah, catalog, keys, plans, preflight, targets
+from hack.support import commands, durations, errors, paths, progress, space
+
+DURATIONS = durations.Durations("images", minimum=0)
+"""Seconds of each step the last time it had work to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,7 @@ def ensure(
         Image name -> reference, for what a cluster runs.
 
     Raises:
-        ImagesError: The machine lacks something, a build failed, or the cluster is not ours and
+        ToolError: The machine lacks something, a build failed, or the cluster is not ours and
             nobody has pushed the images yet; says what to do.
     """
     return run(cluster, names).references
@@ -91,7 +94,6 @@ class _Run:
             wanted, self.references, base.reference(), store.references(), present
         )
         self.wanted = wanted
-        self.last = durations.known()
         self.seconds: dict[str, float] = {}
         self.waiting: list[str] = []
 
@@ -127,8 +129,8 @@ class _Run:
             reference = self.references[image.name]
             self.store.build(
                 catalog.latest(image),
-                catalog.ROOT / image.dockerfile,
-                catalog.ROOT,
+                paths.REPOSITORY / image.dockerfile,
+                paths.REPOSITORY,
                 _log(image.name),
                 target=image.target,
                 arguments={"BASE_IMAGE": base.reference()},
@@ -138,7 +140,7 @@ class _Run:
                 self.store.tag(catalog.latest(image), reference)
                 return
             # Somebody edited the sources meanwhile: nobody knows which of them the image has.
-        raise commands.ImagesError(f"the sources of {image.name} change all the time; run it again")
+        raise errors.ToolError(f"the sources of {image.name} change all the time; run it again")
 
     def _check(self) -> None:
         if not self.plan.build:
@@ -146,14 +148,14 @@ class _Run:
         lacking = [one for one in preflight.check(heavy=self.plan.heavy) if not one.ok]
         if lacking:
             lines = [f"  {one.name}: {one.reason} -> {one.fix}" for one in lacking]
-            raise commands.ImagesError("\n".join(["images cannot be built here:", *lines]))
+            raise errors.ToolError("\n".join(["images cannot be built here:", *lines]))
 
     def _announce(self) -> None:
         steps = [("base", base.SECONDS)] if self.plan.base else []
         steps += [(image.name, image.seconds) for image in self.plan.build]
         steps += [(f"import {image.name}", 1.0) for image in self.plan.bring]
         self.waiting = [name for name, _ in steps]
-        about = sum(self.last.get(name, seconds) for name, seconds in steps)
+        about = sum((DURATIONS.last(name) or seconds) for name, seconds in steps)
         progress.say(
             f"Images: {len(self.plan.build)} to build, {len(self.plan.bring)} to import, "
             f"about {progress.minutes(about)}."
@@ -169,14 +171,15 @@ class _Run:
             begun = time.monotonic()
             yield
             took = time.monotonic() - begun
-        last = f", {self.last[name]:.1f} s last time" if name in self.last else ""
+        before = DURATIONS.last(name)
+        last = "" if before is None else f", last time {before:.1f} s"
         progress.say(f"  ✓ {name} ({took:.1f} s{last})")
         self.seconds[name] = round(took, 1)
-        durations.remember(name, took)
+        DURATIONS.remember(name, took)
 
     def _describe(self, name: str, guess: float, log: Path) -> Callable[[], str]:
         begun = time.monotonic()
-        about = progress.minutes(self.last.get(name, guess))
+        about = progress.minutes(DURATIONS.last(name) or guess)
         then = f"; then {', '.join(self.waiting)}" if self.waiting else ""
 
         def describe() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hack.cluster import clusters, image_import
 from hack.images import buildah, containerd
-from hack.support import commands, paths, progress
+from hack.support import errors, paths, progress
 
 REGISTRY_VARIABLE = "MENS_REGISTRY"
 """Names the registry from which a cluster that is not ours pulls."""
@@ -39,7 +39,7 @@ class Embedded(Target):
         """Links the image's layers; goes through an archive where that does not work."""
         try:
             self.runtime.adopt(store.image(reference), reference)
-        except (commands.ImagesError, ValueError, KeyError) as error:
+        except (errors.ToolError, ValueError, KeyError) as error:
             progress.say(f"  {reference} goes through an archive: {error}")
             containerd.import_archive(self.runtime, store, reference, paths.cache() / "images", log)
 
@@ -80,7 +80,7 @@ def for_foreign(
         registry: Where a person has pushed them; None when nobody said so.
 
     Raises:
-        ImagesError: No registry is named: the message is how to push, since only a person knows
+        ToolError: No registry is named: the message is how to push, since only a person knows
             which registry the cluster reaches and may write to it.
     """
     pushed = {name: _elsewhere(ref, registry or "REGISTRY") for name, ref in references.items()}
@@ -90,7 +90,7 @@ def for_foreign(
     for name, reference in references.items():
         lines.append("  " + " ".join(store.command("push", reference, f"docker://{pushed[name]}")))
     lines.append(f"then set {REGISTRY_VARIABLE}=REGISTRY and run this again")
-    raise commands.ImagesError("\n".join(lines))
+    raise errors.ToolError("\n".join(lines))
 
 
 def _elsewhere(reference: str, registry: str) -> str:

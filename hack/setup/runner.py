@@ -13,8 +13,8 @@ import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
-from hack.setup import display, durations, environment
-from hack.support import interrupts, paths
+from hack.setup import environment
+from hack.support import display, durations, interrupts, paths
 
 CLEANING_SECONDS = 15.0
 """How long interrupted steps may take to unmount and delete what they have half made."""
@@ -28,7 +28,7 @@ class Step:
 
     name: str
     """Short name: of its log, and used by `needs`."""
-    says: str
+    summary: str
     """What it makes, for a person, in a few words."""
     command: tuple[str, ...]
     """The command, run in the root of the checkout."""
@@ -54,36 +54,36 @@ class _Running:
     log: Path
 
 
-def run(steps: Sequence[Step], *, title: str, bearable: Container[str] = ()) -> Outcome:
-    """Run steps until all are done or one has failed whose failure is not bearable.
+def run(steps: Sequence[Step], *, title: str, optional: Container[str] = ()) -> Outcome:
+    """Run steps until all are done or one has failed whose failure is not optional.
 
     Args:
         steps: What to run; those that nothing holds back run side by side.
         title: What it is all for, for a person.
-        bearable: Names of steps after whose failure the others go on.
+        optional: Names of steps after whose failure the others go on.
     """
-    return _Run(steps, title, bearable).loop()
+    return _Run(steps, title, optional).loop()
 
 
 class _Run:
-    def __init__(self, steps: Sequence[Step], title: str, bearable: Container[str]) -> None:
+    def __init__(self, steps: Sequence[Step], title: str, optional: Container[str]) -> None:
         self.waiting = list(steps)
         self.total = len(steps)
         self.title = title
-        self.bearable = bearable
+        self.optional = optional
         self.active: list[_Running] = []
         self.seconds: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.logs = paths.cache() / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.durations = durations.Durations(paths.cache() / "setup-durations.json")
+        self.durations = durations.Durations("setup")
         self.display = display.Display()
-        self.width = max((len(step.says) for step in steps), default=0)
+        self.width = max((len(step.summary) for step in steps), default=0)
 
     def loop(self) -> Outcome:
         began = time.monotonic()
         try:
-            while (self.waiting or self.active) and all(n in self.bearable for n in self.failed):
+            while (self.waiting or self.active) and all(n in self.optional for n in self.failed):
                 self._start_ready()
                 self._collect()
                 self.display.show(self._lines)
@@ -103,7 +103,7 @@ class _Run:
             with log.open("wb") as out, interrupts.deferred():
                 process = subprocess.Popen(
                     step.command,
-                    cwd=environment.ROOT,
+                    cwd=paths.REPOSITORY,
                     # What was relative to this folder must not be taken as relative to that one.
                     env={**environment.variables(), "MENS_CACHE": str(paths.cache())},
                     stdin=subprocess.DEVNULL,
@@ -123,23 +123,24 @@ class _Run:
             self.seconds[one.step.name] = round(seconds, 1)
             self.durations.remember(one.step.name, seconds)
             if seconds > 2:
-                self.display.say(f"  ✓ {one.step.says}: {seconds:.0f} s")
+                self.display.say(f"  ✓ {one.step.summary}: {seconds:.0f} s")
 
     def _fail(self, one: _Running) -> None:
         interrupts.end([one.process], 0)  # what it has left running, if anything
-        self.failed[one.step.name] = f"{one.step.says} failed: {_last_line(one.log)} ({one.log})"
+        self.failed[one.step.name] = f"{one.step.summary} failed: {_last_line(one.log)} ({one.log})"
         for step in [each for each in self.waiting if one.step.name in each.needs]:
             self.waiting.remove(step)
-            self.failed[step.name] = f"{step.says} needs {one.step.name}, which failed"
+            self.failed[step.name] = f"{step.summary} needs {one.step.name}, which failed"
         tail = one.log.read_text(errors="replace").splitlines()[-40:]
-        self.display.say(f"  ✗ {one.step.says} failed ({' '.join(one.step.command)})")
+        self.display.say(f"  ✗ {one.step.summary} failed ({' '.join(one.step.command)})")
         self.display.say("\n".join(f"    {line}" for line in tail))
         self.display.say(f"  the whole log: {one.log}")
 
     def _lines(self) -> list[str]:
         now = time.monotonic()
         return [f"[{len(self.seconds)}/{self.total}] {self.title}"] + [
-            f"  {one.step.says:{self.width}} {now - one.since:4.0f} s {self._hint(one.step.name)}"
+            f"  {one.step.summary:{self.width}} {now - one.since:4.0f} s"
+            f" {self._hint(one.step.name)}"
             f"  {_last_line(one.log)}"
             for one in self.active
         ]

@@ -1,25 +1,21 @@
-"""Runs programs with their output in a log, and says the end of it when they fail."""
+"""Runs programs with their output in a log, whose last lines are part of the error."""
 
 import contextlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.support import interrupts
+from hack.support import errors, interrupts
 
 CLEANING_SECONDS = 10.0
-"""How long an interrupted build may take to clean up after itself."""
-
-
-class ImagesError(Exception):
-    """Something a person can act on; shown without a traceback."""
+"""How long an interrupted program may take to clean up."""
 
 
 def run(command: Sequence[str], log: Path) -> None:
-    """Runs a command whose output nobody parses.
+    """Runs a command and appends its output to a log.
 
     Raises:
-        ImagesError: It failed or is not installed.
+        ToolError: It failed or is not installed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -35,30 +31,30 @@ def run(command: Sequence[str], log: Path) -> None:
                 )
             code = started[0].wait()
         except FileNotFoundError as missing:
-            raise ImagesError(f"{command[0]} is not installed") from missing
+            raise errors.ToolError(f"{command[0]} is not installed") from missing
         except KeyboardInterrupt:
-            # It was interrupted with us and now unmounts and deletes what it made; `run` would kill
-            # it a quarter of a second later.
+            # The program received the same interrupt and now unmounts and deletes what it made;
+            # `subprocess.run` would kill it a quarter of a second later.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started[0].wait(CLEANING_SECONDS)
             raise
     if code != 0:
-        raise ImagesError(f"{command[0]} failed\n--- end of {log}\n{tail(log, 20)}")
+        raise errors.ToolError(f"{command[0]} failed\n--- last lines of {log}\n{tail(log, 20)}")
 
 
 def output(command: Sequence[str], stdin: bytes | None = None) -> str:
     """Runs a command and returns what it printed.
 
     Raises:
-        ImagesError: It failed or is not installed.
+        ToolError: It failed or is not installed.
     """
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     except FileNotFoundError as missing:
-        raise ImagesError(f"{command[0]} is not installed") from missing
+        raise errors.ToolError(f"{command[0]} is not installed") from missing
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise ImagesError(f"{' '.join(command)}: {said}")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise errors.ToolError(f"{' '.join(command)}: {reason}")
     return done.stdout.decode()
 
 

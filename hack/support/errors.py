@@ -1,19 +1,19 @@
-"""The one error a person sees."""
+"""The error of all tools: what failed, why, and what to do."""
 
 from pathlib import Path
 
 
-class ClusterError(Exception):
-    """Something a person can act on: what failed, why, what to do; shown without a traceback."""
+class ToolError(Exception):
+    """A failure that the user can act on; printed without a traceback."""
 
 
-def with_log(message: str, log: Path, lines: int = 15) -> ClusterError:
-    """Builds an error that carries the end of the log in which the reason most likely stands."""
-    return ClusterError(f"{message}\n--- end of {log}\n{tail(log, lines)}")
+def with_log(message: str, log: Path, lines: int = 15) -> ToolError:
+    """Builds an error that carries the last lines of the log in which the cause most likely is."""
+    return ToolError(f"{message}\n--- last lines of {log}\n{tail(log, lines)}")
 
 
 def tail(log: Path, lines: int) -> str:
-    """Returns the last lines of a file, or a note that there is no such file."""
+    """Returns the last lines of a file, or a note that the file does not exist."""
     try:
         text = log.read_text(errors="replace")
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""The test tiers: which exist, which this machine allows, and the table of `make test`."""
+"""The test tiers: which exist, what each needs, and the table of `make test`."""

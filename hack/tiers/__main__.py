@@ -1,194 +1,134 @@
-"""Run test tiers: `python -m hack.tiers [unit scenario …]`; ends with a table and a status."""
+"""Command line: `python -m hack.tiers setup|run|preflight [unit scenario …]`.
+
+setup: makes what the tiers need; preflight: prints what this machine lacks for each tier; run: runs
+the tiers and prints a table. All tiers of `make test` by default.
+"""
 
 from __future__ import annotations
 
 import argparse
-import collections
-import dataclasses
 import os
-import subprocess
 import sys
-import time
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
-from hack.cluster import external, lifecycle
+from hack.cluster import external, preflight
 from hack.setup import capabilities, records
-from hack.support import errors, interrupts
-from hack.tiers import tiers
+from hack.support import errors, interrupts, paths
+from hack.tiers import budgets, preparation, results, runner, table, tiers
 
-ROOT = Path(__file__).resolve().parents[2]
-TEARDOWN_SECONDS = 60
-"""How long an interrupted pytest may take to end its clusters and servers."""
-NO_TESTS_COLLECTED = 5
-"""pytest's exit status for a selection without a test: a tier without tests is a defect."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What became of one tier."""
-
-    tier: tiers.Tier
-    outcome: str
-    """passed, failed, or NOT RUN."""
-    seconds: float = 0.0
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    note: str = ""
-    """Why it did not run, or what to look at."""
-    reasons: tuple[str, ...] = ()
-    """Why tests were skipped, each with how many."""
-    broken: bool = False
-    """Whether it did not run though the machine allows it: then the whole run has failed."""
+OUT = paths.REPOSITORY / "out" / "tests"
+"""Logs and reports of the tiers."""
 
 
 def main() -> int:
-    """Run the tiers, print the table; 0 when everything that could run passed."""
+    """Runs one command and returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m hack.tiers", description=__doc__)
-    known = ", ".join(f"{tier.name} ({tier.says})" for tier in tiers.TIERS)
-    parser.add_argument("tiers", nargs="*", help=f"which tiers, all by default: {known}")
-    parser.add_argument("--pytest", default="", help="further words for pytest, as one string")
+    parser.add_argument("command", choices=["setup", "run", "preflight"])
+    known = ", ".join(f"{tier.name} ({tier.summary})" for tier in (*tiers.TIERS, tiers.SOAK))
+    parser.add_argument("tiers", nargs="*", help=f"which tiers: {known}")
+    parser.add_argument("--pytest", default="", help="run: more arguments for pytest, in one word")
     parser.add_argument(
-        "--after-setup", action="store_true", help="what `hack.setup test` has just said counts"
+        "--after-setup",
+        action="store_true",
+        help="run: rely on what `setup` has just found, and do not check the machine again",
     )
     arguments = parser.parse_args()
     try:
         chosen = tiers.named(arguments.tiers)
     except ValueError as error:
         parser.error(str(error))
-    out = ROOT / "out" / "tests"
-    out.mkdir(parents=True, exist_ok=True)
+    if arguments.command == "setup":
+        return preparation.prepare(chosen)
+    if arguments.command == "preflight":
+        return preparation.print_lacking(chosen)
     setup = records.read() if arguments.after_setup else records.NONE
-    results = [run_tier(tier, out, arguments.pytest.split(), setup) for tier in chosen]
-    sys.stdout.write(table(results))
-    return 1 if any(result.broken or result.outcome == "failed" for result in results) else 0
+    return run(chosen, arguments.pytest.split(), setup)
 
 
-def run_tier(
-    tier: tiers.Tier, out: Path, words: list[str], setup: records.Record = records.NONE
-) -> Result:
-    """Run one tier as one pytest process, or say why it cannot run."""
+def run(chosen: Sequence[tiers.Tier], words: list[str], setup: records.Record) -> int:
+    """Runs tiers and prints the table.
+
+    Args:
+        chosen: The tiers.
+        words: More arguments for pytest.
+        setup: What the setup found.
+
+    Returns:
+        0 when every tier that could run passed within its budget, otherwise 1.
+    """
+    OUT.mkdir(parents=True, exist_ok=True)
+    found = {tier.name: result for tier in chosen if (result := unable(tier, setup)) is not None}
+    runnable = [tier for tier in chosen if tier.name not in found]
+    by_name = {tier.name: tier for tier in runnable}
+    slower = budgets.slowdown() if runnable else 1.0
+
+    def ended(job: runner.Job, outcome: runner.Outcome) -> str:
+        found[job.name] = result = _result(by_name[job.name], job, outcome)
+        return _summary(result, job)
+
+    memory = preflight.memory_available(Path("/proc/meminfo").read_text())
+    lanes = runner.lanes(shared=os.environ.get("MENS_CLUSTER") in external.FOREIGN)
+    runner.Runner(lanes, memory, ended).run([job_of(tier, words) for tier in runnable])
+    ordered = [found[tier.name] for tier in chosen]
+    over = budgets.exceeded(ordered, slower)
+    sys.stdout.write(table.render(ordered, over))
+    failed = any(one.broken or one.outcome == "failed" for one in ordered)
+    return 1 if failed or over else 0
+
+
+def unable(tier: tiers.Tier, setup: records.Record) -> results.Result | None:
+    """Returns the result of a tier that cannot run; None when it can."""
     if tier.name in setup.broken:
-        return Result(tier, "NOT RUN", note=setup.broken[tier.name], broken=True)
+        return results.Result(tier, "NOT RUN", note=setup.broken[tier.name], broken=True)
     missing = setup.lacking.get(tier.name)
-    if missing is None and tier.needs:
-        missing = "; ".join(capabilities.lacking(tier.needs))
-    if missing:
-        return Result(tier, "NOT RUN", note=missing)
-    sys.stdout.write(f"\n=== {tier.name}: {tier.says}\n")
-    sys.stdout.flush()
-    report = out / f"{tier.name}.xml"
+    if missing is None and setup is records.NONE:
+        missing = "; ".join(capabilities.lacking(tier.preflight))
+    return results.Result(tier, "NOT RUN", note=missing) if missing else None
+
+
+def job_of(tier: tiers.Tier, words: Sequence[str] = ()) -> runner.Job:
+    """Returns the pytest process of a tier."""
+    report = OUT / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-m", tier.markers, f"--junit-xml={report}"]
-    command += ["-n", str(tier.workers), *tier.paths, "--durations=5", *words]
-    began = time.monotonic()
-    code = run_bounded(command, tier.minutes * 60)
-    seconds = time.monotonic() - began
-    if code is None:
-        return Result(tier, "failed", seconds, note=f"ended after {tier.minutes} minutes")
-    return judged(tier, code, seconds, report)
+    command += ["-n", str(tier.workers), *tier.paths, *words]
+    return runner.Job(
+        tier.name,
+        tuple(command),
+        OUT / f"{tier.name}.log",
+        seconds=tier.minutes * 60,
+        weight=tier.budget,
+        memory=preflight.RUN_MEMORY.get(tier.preflight, preflight.GIB),
+        nice=tier.computes,
+        environment=environment(tier),
+    )
 
 
-def run_bounded(command: list[str], seconds: float) -> int | None:
-    """Run a command; its status, or None when it took too long.
-
-    Whatever ends us, and at the end of its time, it gets one interrupt and a minute to end what it
-    started; `subprocess.run` would kill it a quarter of a second later, and its cluster would live
-    on. In a session of its own, as a terminal's Ctrl-C beside ours would cut its cleaning up short.
-    """
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        with interrupts.deferred():
-            started.append(
-                subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            )
-        return started[0].wait(seconds)
-    except subprocess.TimeoutExpired:
-        _end(started)
-        return None
-    except BaseException:
-        _end(started)
-        raise
-
-
-def _end(started: list[subprocess.Popen[bytes]]) -> None:
-    interrupts.end(started, TEARDOWN_SECONDS)
-    try:
-        lifecycle.end_orphans()
-    except errors.ClusterError as error:
-        sys.stderr.write(f"{error}\n")
-
-
-def judged(tier: tiers.Tier, code: int, seconds: float, report: Path) -> Result:
-    """What pytest's status and report mean; a tier all of whose tests were skipped did not run."""
-    passed, failed, skipped = _counts(report)
-    reasons = _reasons(report)
-    note = f"see {report.name}" if code else ""
-    outcome = "passed" if code == 0 else "failed"
-    if code == NO_TESTS_COLLECTED:
-        note = "no test was found: that is a defect of the tier"
-    elif code == 0 and not passed:
-        outcome, note = "NOT RUN", "; ".join(reasons) or "nothing in it ran"
-    return Result(tier, outcome, seconds, passed, failed, skipped, note, reasons)
-
-
-def _environment() -> dict[str, str]:
-    """Nothing may ask a model hub or touch the user's cluster."""
+def environment(tier: tiers.Tier) -> dict[str, str]:
+    """Returns the environment of a tier: no model hub, and not the user's cluster."""
     ours = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     external.isolate(ours)
-    return ours
+    # Only one cluster at a time can use the kept images, and only e2e needs them.
+    if tier.name != "e2e":
+        ours["MENS_CONTAINERD"] = str(OUT / "containerd")
+    return ours | dict(tier.environment)
 
 
-def _reasons(report: Path) -> tuple[str, ...]:
-    """Why tests were skipped, the most frequent first."""
-    found = collections.Counter(skip.get("message", "") for skip in _parsed(report).iter("skipped"))
-    return tuple(f"{count} x {reason}" for reason, count in found.most_common())
+def _result(tier: tiers.Tier, job: runner.Job, outcome: runner.Outcome) -> results.Result:
+    if outcome.code is None:
+        note = f"interrupted after {tier.minutes} minutes, its time limit"
+        return results.Result(tier, "failed", outcome.seconds, note=note)
+    return results.judge(tier, outcome.code, outcome.seconds, job.log.with_suffix(".xml"))
 
 
-def _parsed(report: Path) -> ElementTree.Element:
-    """The report of the pytest that we just ran; empty where it came to no end."""
-    try:
-        return ElementTree.parse(report).getroot()
-    except (OSError, ElementTree.ParseError):
-        return ElementTree.Element("testsuites")
-
-
-def _counts(report: Path) -> tuple[int, int, int]:
-    suites = list(_parsed(report).iter("testsuite"))
-    total, failures, errors, skipped = (
-        sum(int(suite.get(key, "0")) for suite in suites)
-        for key in ("tests", "failures", "errors", "skipped")
-    )
-    failed = failures + errors
-    return total - failed - skipped, failed, skipped
-
-
-def table(results: list[Result]) -> str:
-    """The table of the tiers, and a closing line with the sums."""
-    lines = [
-        "",
-        f"{'tier':10} {'outcome':8} {'passed':>7} {'failed':>7} {'skipped':>8} {'time':>8}",
-    ]
-    for one in results:
-        row = f"{one.tier.name:10} {one.outcome:8} {one.passed:7} {one.failed:7} {one.skipped:8}"
-        lines.append(f"{row} {one.seconds:6.0f} s" + (f"  {one.note}" if one.note else ""))
-    quiet = [one for one in results if one.outcome == "NOT RUN"]
-    for one in quiet:
-        why = "BECAUSE ITS SETUP FAILED" if one.broken else "on this machine"
-        lines.append(f"!!! tier {one.tier.name} DID NOT RUN {why}: {one.note}")
-    for one in results:
-        if one.outcome != "NOT RUN":
-            lines += [f"!!! tier {one.tier.name} skipped {reason}" for reason in one.reasons]
-    sums = [sum(getattr(one, key) for one in results) for key in ("passed", "failed", "skipped")]
-    lines += ["", f"{sums[0]} passed, {sums[1]} failed, {sums[2]} skipped"]
-    return "\n".join(lines) + "\n"
+def _summary(result: results.Result, job: runner.Job) -> str:
+    mark = {"passed": "✓", "failed": "✗"}.get(result.outcome, "-")
+    counts = f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped"
+    line = f"  {mark} {job.name}: {counts} in {result.seconds:.0f} s"
+    if result.outcome != "failed":
+        return line
+    return f"{line}\n{runner.failures(job.log)}\n  the whole log: {job.log}"
 
 
 if __name__ == "__main__":
@@ -196,4 +136,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted: the tests were ended, and what they had started")
+        sys.exit("interrupted: every test process and all it started were ended")
+    except errors.ToolError as failure:
+        sys.exit(str(failure))

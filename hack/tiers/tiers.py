@@ -1,4 +1,4 @@
-"""The tiers as data: folder, markers, and what a machine must offer."""
+"""The test tiers as data: folders, markers, what a machine must offer, and time budgets."""
 
 from __future__ import annotations
 
@@ -11,70 +11,102 @@ class Tier:
 
     name: str
     """Name on the command line and in the table."""
-    says: str
-    """What it proves, for a person."""
+    summary: str
+    """What it proves, in a few words."""
     paths: tuple[str, ...]
-    """Where its tests lie."""
+    """Folders of its tests."""
     markers: str
     """pytest's marker expression."""
-    needs: str | None = None
-    """Tier of `hack.cluster.preflight` that the machine must pass; None needs nothing."""
+    budget: float
+    """Maximum seconds in `make test`; see `hack.tiers.budgets`."""
+    preflight: str = "unit"
+    """Tier of `hack.cluster.preflight` that the machine must pass."""
     steps: tuple[str, ...] = ()
-    """Steps of `hack.setup` without which it cannot run, beside the environment."""
+    """Steps of `hack.setup` that it needs, besides the environment."""
     workers: int = 0
-    """Processes beside each other; 0 runs in one, as tests that share a server or cluster must."""
-    minutes: int = 10
-    """Bound on the whole tier; a hanging test must not hang the machine."""
+    """pytest-xdist workers; 0 for tests that share a server or a cluster."""
+    computes: bool = False
+    """Whether it uses the processor all the time. Such a tier gets a lower priority, since the
+    deadlines of a tier that waits for a cluster must not depend on what runs beside it."""
+    minutes: int = 15
+    """Time limit: a hanging test must not block the machine."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Additional environment variables."""
 
 
-SLOW = "not (s3 or model or cluster or node or e2e)"
-"""What the fast tier leaves to the others."""
+FAST = "not (s3 or model or cluster or node or e2e or soak)"
+"""The tests that need no server, no model and no cluster."""
 
 TIERS = (
     Tier(
         "unit",
         "pure cores, laws, goldens",
         ("tests/unit", "tests/repo", "tests/cluster_tool"),
-        SLOW,
+        FAST,
+        budget=150,
         workers=2,
-        minutes=5,
+        computes=True,
     ),
-    Tier("scenario", "YAML in, YAML out", ("tests/scenario",), SLOW, minutes=5),
-    Tier("storage", "a real S3 server (SeaweedFS)", ("tests/unit",), "s3"),
+    Tier("scenario", "YAML in, YAML out", ("tests/scenario",), FAST, budget=30, computes=True),
+    Tier(
+        "storage",
+        "a real S3 server (SeaweedFS)",
+        ("tests/unit",),
+        "s3 and not soak",
+        budget=180,
+    ),
     Tier(
         "model",
         "real models, real tensors",
         ("tests/model",),
-        "not (cluster or node or e2e)",
-        needs="model",
+        "not (cluster or node or e2e or soak)",
+        budget=600,
+        preflight="model",
         steps=("model",),
+        computes=True,
+        minutes=25,
     ),
     Tier(
         "cluster",
         "a real API server and node",
         ("tests/cluster", "tests/cluster_tool"),
-        "(cluster or node) and not e2e",
-        needs="node",
+        "(cluster or node) and not (e2e or soak)",
+        budget=720,
+        preflight="node",
         steps=("binaries",),
-        minutes=15,
+        minutes=30,
     ),
     Tier(
         "e2e",
         "images, jobs, endpoint",
         ("tests/e2e",),
-        "e2e",
-        needs="e2e",
+        "e2e and not soak",
+        budget=900,
+        preflight="e2e",
         steps=("binaries", "images", "model"),
-        minutes=30,
+        minutes=40,
     ),
 )
-"""In the order in which they run: the cheapest first, so that a defect shows early."""
+"""Every tier of `make test`, the cheapest first."""
+
+SOAK = Tier(
+    "soak",
+    "long forms: 1000 examples for each law, and what is marked soak",
+    ("tests/unit", "tests/scenario", "tests/cluster", "tests/cluster_tool"),
+    "soak or not (s3 or model or cluster or node or e2e)",
+    budget=7200,
+    preflight="node",
+    steps=("binaries",),
+    minutes=180,
+    environment=(("HYPOTHESIS_PROFILE", "thorough"),),
+)
+"""`make soak`: not part of `make test`, since it takes an hour and more."""
 
 
 def named(names: list[str]) -> list[Tier]:
-    """Tiers by name, all for an empty list; ValueError names an unknown one."""
-    known = {tier.name: tier for tier in TIERS}
+    """Returns tiers by name, or all of `make test`; ValueError names an unknown one."""
+    known = {tier.name: tier for tier in (*TIERS, SOAK)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"unknown tier {unknown[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"unknown tier {unknown[0]!r}; choose from {', '.join(known)}")
     return [known[name] for name in names] or list(TIERS)

@@ -13,7 +13,7 @@ import pytest
 
 import hack.cluster
 from hack.cluster import clusters, containers, leftovers, lifecycle, oci, sandbox
-from hack.support import processes, wait
+from hack.support import errors, processes, wait
 
 SECURE = {
     "readOnlyRootFilesystem": True,
@@ -85,7 +85,7 @@ def test_second_up_finds_the_first(control_plane: clusters.Cluster) -> None:
 @pytest.mark.cluster
 def test_asking_a_living_cluster_for_more_is_an_error(control_plane: clusters.Cluster) -> None:
     """A cluster without a node does not silently pass for one with it."""
-    with pytest.raises(hack.cluster.ClusterError, match="end it first"):
+    with pytest.raises(errors.ToolError, match="end it first"):
         lifecycle.up(control_plane.name, node=True)
 
 
@@ -128,7 +128,7 @@ def test_unknown_names_are_answered_at_once(node_cluster: clusters.Cluster, name
         "wait", "-n", namespace, "pod/hold", "--for=condition=Ready", "--timeout=60s"
     )
     ask = ("exec", "-n", namespace, "hold", "--", "/pause", "lookup", "example.com")
-    with pytest.raises(hack.cluster.ClusterError, match="no such host"):
+    with pytest.raises(errors.ToolError, match="no such host"):
         node_cluster.kubectl_run(*ask)
 
 
@@ -213,7 +213,7 @@ def test_dead_component_is_reported_with_its_log(
     """A component that ends at its start fails the step at once, with the reason from its log."""
     monkeypatch.undo()
     name = f"test-{os.getpid()}-bad"
-    with pytest.raises(hack.cluster.ClusterError, match="unknown flag: --no-such-flag"):
+    with pytest.raises(errors.ToolError, match="unknown flag: --no-such-flag"):
         lifecycle.up(name, node=False, extra={"kube-apiserver": ["--no-such-flag"]})
     lifecycle.down(name)
 

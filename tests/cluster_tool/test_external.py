@@ -51,7 +51,7 @@ def test_a_list_of_files_is_what_kubectl_makes_of_it(programs: Path, roots: Path
     assert found is not None
     assert found.environment()["KUBECONFIG"] == both
     assert (programs / "asked").read_text().split() == [both]
-    with pytest.raises(errors.ClusterError, match="absent:/nowhere does not exist"):
+    with pytest.raises(errors.ToolError, match="absent:/nowhere does not exist"):
         external.find({"KUBECONFIG": f"{roots}/absent:/nowhere"})
 
 
@@ -76,7 +76,7 @@ def test_a_machine_without_clients_is_no_error_before_they_are_built(
     found = external.find({"KUBECONFIG": str(roots / "theirs")})
     assert found is not None
     assert external.lacking(found) == ["k8s", "helm"]
-    with pytest.raises(errors.ClusterError, match=r"hack\.cluster build k8s helm"):
+    with pytest.raises(errors.ToolError, match=r"hack\.cluster build k8s helm"):
         external.context(found)
     for name in ("kubectl", "helm"):
         (roots / "cache" / "bin" / name).mkdir(parents=True)

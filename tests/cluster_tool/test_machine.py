@@ -52,7 +52,7 @@ def test_unit_tier_needs_nothing() -> None:
 
 def test_unknown_tier_is_an_error() -> None:
     """A typing error in a tier's name must not pass as `needs nothing`."""
-    with pytest.raises(errors.ClusterError, match="unit, model, cluster, node"):
+    with pytest.raises(errors.ToolError, match="unit, model, cluster, node"):
         preflight.check("nodes")
 
 
@@ -124,7 +124,7 @@ def test_a_kind_cluster_is_only_used_when_asked_for(
     kind.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert external.find({}) is None
-    with pytest.raises(errors.ClusterError, match="embedded, kubeconfig, kind"):
+    with pytest.raises(errors.ToolError, match="embedded, kubeconfig, kind"):
         external.find({"MENS_CLUSTER": "mine"})
 
 
@@ -141,11 +141,11 @@ def test_tests_keep_off_the_users_cluster() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "/home", "a/b", "../x", "-a", "a" * 64, "A"])
 def test_a_name_that_is_no_folder_is_refused(name: str, roots: Path) -> None:
     """`down` removes folders by name: it must never be somebody else's."""
-    with pytest.raises(errors.ClusterError, match="cannot name a cluster"):
+    with pytest.raises(errors.ToolError, match="cannot name a cluster"):
         lifecycle.down(name)
 
 
 def test_missing_kubeconfig_is_an_error() -> None:
     """A KUBECONFIG that names nothing is a mistake, not a wish for another cluster."""
-    with pytest.raises(errors.ClusterError, match="does not exist"):
+    with pytest.raises(errors.ToolError, match="does not exist"):
         external.find({"KUBECONFIG": "/nowhere/config"})

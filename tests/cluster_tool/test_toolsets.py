@@ -34,8 +34,8 @@ def test_compiler_is_part_of_the_key() -> None:
     assert etcd.key("go1.26.8") != etcd.key("go1.27.3")
 
 
-@pytest.mark.parametrize("name", toolsets.FAMILIES)
-def test_every_family_is_pinned(name: str) -> None:
+@pytest.mark.parametrize("name", toolsets.TOOLSETS)
+def test_every_toolset_is_pinned(name: str) -> None:
     """Each module definition comes with its checksums, unless it needs no module at all."""
     sources = {path.name for path in toolsets.named(name).sources()}
     assert "go.mod" in sources
@@ -48,9 +48,9 @@ def test_server_version_is_the_module_version() -> None:
     assert re.search(rf"k8s.io/kubernetes {re.escape(toolsets.KUBERNETES)}\b", text)
 
 
-def test_unknown_family_names_the_known_ones() -> None:
+def test_unknown_toolset_names_the_known_ones() -> None:
     """A typing error is answered with the list."""
-    with pytest.raises(errors.ClusterError, match="there are: k8s, etcd"):
+    with pytest.raises(errors.ToolError, match="there are: k8s, etcd"):
         toolsets.named("k8")
 
 

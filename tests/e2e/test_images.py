@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hack import images
-from hack.cluster import Cluster, ClusterError
+from hack.cluster import Cluster
+from hack.support import errors
 
 pytestmark = pytest.mark.e2e
 
@@ -81,7 +82,7 @@ def run(cluster: Cluster, name: str, image: str, command: list[str]) -> str:
         time.sleep(0.3)
     try:
         said = cluster.kubectl_run("logs", "-n", NAMESPACE, name)
-    except ClusterError as error:
+    except errors.ToolError as error:
         said = str(error)
     described = cluster.kubectl_run("describe", "pod", "-n", NAMESPACE, name)
     assert phase == "Succeeded", f"{said}\n{described}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hack.demo import console
-from hack.setup import durations
+from hack.support import durations
 
 
 def run(stages: console.Stages) -> console.Stages:
@@ -22,7 +22,7 @@ def test_a_warm_stage_keeps_the_duration_of_a_cold_one(
 ) -> None:
     """Else the first warm run would promise 0 s for what takes minutes."""
     monkeypatch.setenv("MENS_CACHE", str(tmp_path))
-    durations.Durations(tmp_path / "demo-durations.json").remember("images", 71.4)
+    durations.Durations("demo").remember("images", 71.4)
     run(console.Stages())
     run(console.Stages())
     assert capsys.readouterr().out.count("==> Build images (last time 71 s)") == 2

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hack import images
 from hack.cluster import clusters
 from hack.demo import __main__ as command
 from hack.demo import client, gguf_conversion, job, kubectl, questions, sources
-from mens.artifacts import errors
+from hack.support import errors
+from mens.artifacts import errors as store_errors
 
 QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
 CHATTY = """#!/bin/sh
@@ -51,8 +51,8 @@ def embedded(run: Path) -> clusters.Cluster:
     "error",
     [
         kubectl.DemoError("no answer"),
-        images.ImagesError("no answer"),
-        errors.StoreUnreachable("no answer"),
+        errors.ToolError("no answer"),
+        store_errors.StoreUnreachable("no answer"),
         ZeroDivisionError("no answer"),
         KeyboardInterrupt(),
     ],

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hack.cluster import toolsets
-from hack.setup import display, durations, plans, records, runner
-from hack.support import interrupts, processes
-from hack.tiers import tiers
+from hack.setup import records, runner, steps
+from hack.support import display, durations, interrupts, processes
+from hack.tiers import preparation, tiers
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,11 +53,11 @@ def lives(pid: int) -> bool:
 def test_a_step_waits_for_what_it_needs(tmp_path: Path) -> None:
     """Order comes from `needs` alone."""
     there = tmp_path / "there"
-    steps = [
+    chosen = [
         step("second", f"test -f {there}", "first"),
         step("first", f"sleep 0.3; touch {there}"),
     ]
-    outcome = runner.run(steps, title="setup")
+    outcome = runner.run(chosen, title="setup")
     assert set(outcome.seconds) == {"first", "second"}
     assert outcome.failed == {}
 
@@ -66,11 +66,11 @@ def test_a_failure_ends_the_others_and_all_they_started(tmp_path: Path) -> None:
     """A build that nobody waits for any more must not go on unseen."""
     marker = tmp_path / "marker"
     waits = f"while [ ! -s {marker} ]; do sleep 0.02; done; "
-    steps = [
+    chosen = [
         step("bad", waits + "echo no room; exit 1"),
         step("other", LEAVES.format(marker=marker) + "wait"),
     ]
-    outcome = runner.run(steps, title="setup")
+    outcome = runner.run(chosen, title="setup")
     assert outcome.failed["bad"].startswith("makes bad failed: no room (")
     assert not lives(child(marker))
 
@@ -85,8 +85,8 @@ def test_what_a_failed_step_left_running_ends_too(tmp_path: Path) -> None:
 
 def test_after_a_bearable_failure_the_others_go_on() -> None:
     """Whoever needs the failed step fails with it, by name; the rest is made."""
-    steps = [step("bad", "exit 1"), step("above", "true", "bad"), step("other", "sleep 0.5")]
-    outcome = runner.run(steps, title="setup", bearable={"bad", "above"})
+    chosen = [step("bad", "exit 1"), step("above", "true", "bad"), step("other", "sleep 0.5")]
+    outcome = runner.run(chosen, title="setup", optional={"bad", "above"})
     assert outcome.failed["above"] == "makes above needs bad, which failed"
     assert set(outcome.seconds) == {"other"}
 
@@ -142,12 +142,12 @@ def test_what_ignores_everything_is_killed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
     """A tier that names a step which nobody runs would never learn that it failed."""
-    known = {step.name for step in plans.STEPS}
+    known = {step.name for step in steps.ALL}
     assert {name for tier in tiers.TIERS for name in tier.steps} <= known
 
 
 @pytest.mark.parametrize(
-    ("chosen", "steps"),
+    ("chosen", "names"),
     [
         (["unit"], ["environment"]),
         (["model"], ["environment", "model"]),
@@ -155,9 +155,9 @@ def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
         ([], ["environment", "binaries", "images", "model"]),
     ],
 )
-def test_the_tiers_say_what_is_made(chosen: list[str], steps: list[str]) -> None:
+def test_the_tiers_say_what_is_made(chosen: list[str], names: list[str]) -> None:
     """`make test TIERS=unit` compiles no Kubernetes."""
-    assert [step.name for step in plans.for_tiers(tiers.named(chosen))] == steps
+    assert [step.name for step in preparation.steps_of(tiers.named(chosen))] == names
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_demo_builds_only_what_its_cluster_lacks(
     build: tuple[str, ...], last: str | None
 ) -> None:
     """On a cluster of somebody else no API server is compiled for nothing."""
-    commands = {step.name: step.command for step in plans.for_demo(build)}
+    commands = {step.name: step.command for step in steps.for_demo(build)}
     assert set(commands) - {"binaries"} == {"environment", "images", "model"}
     assert commands.get("binaries", (None,))[-1] == last
 
@@ -175,7 +175,7 @@ def test_the_demo_builds_only_what_its_cluster_lacks(
 def test_what_failed_costs_the_tiers_that_need_it() -> None:
     """Each with every reason, and no other tier."""
     failed = {"binaries": "no Go proxy", "model": "no index"}
-    assert plans.broken(tiers.named(["unit", "model", "e2e"]), failed) == {
+    assert preparation.unready(tiers.named(["unit", "model", "e2e"]), failed) == {
         "model": "no index",
         "e2e": "no Go proxy; no index",
     }
@@ -183,14 +183,14 @@ def test_what_failed_costs_the_tiers_that_need_it() -> None:
 
 def test_the_setup_builds_all_that_a_node_needs() -> None:
     """Otherwise every tier asks for room to build what is left, for ever."""
-    assert set(toolsets.needed(node=True, kwok=False)) <= set(plans.BINARIES.command)
+    assert set(toolsets.needed(node=True, kwok=False)) <= set(steps.BINARIES.command)
 
 
-@pytest.mark.parametrize("words", [["test", "unt"], ["test", "unit", "e2"]])
+@pytest.mark.parametrize("words", [["setup", "unt"], ["setup", "unit", "e2"]])
 def test_a_misspelt_tier_is_refused_before_anything_is_made(words: list[str]) -> None:
     """Not after ten minutes of builds."""
     done = subprocess.run(
-        [sys.executable, "-m", "hack.setup", *words],
+        [sys.executable, "-m", "hack.tiers", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -212,12 +212,13 @@ def test_a_record_is_believed_by_those_that_follow_it(tmp_path: Path) -> None:
     assert records.seconds_since(0, tmp_path / "absent.json") == {}
 
 
-def test_a_look_into_the_cache_does_not_replace_a_duration(tmp_path: Path) -> None:
-    """How long it takes is what it took when there was work to do."""
-    kept = durations.Durations(tmp_path / "durations.json")
+def test_a_cache_hit_does_not_replace_a_duration() -> None:
+    """The estimate is the duration of real work."""
+    kept = durations.Durations("setup")
     kept.remember("images", 261.6)
     kept.remember("images", 1.2)
-    assert durations.Durations(tmp_path / "durations.json").last("images") == 261.6
+    assert durations.Durations("setup").last("images") == 261.6
+    assert durations.Durations("images").last("images") is None, "each area has its own steps"
     assert kept.last("binaries") is None
 
 

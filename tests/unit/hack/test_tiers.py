@@ -1,7 +1,8 @@
-"""The table of the tiers says what ran, what did not, and why."""
+"""The runner of the tiers: what runs beside what, the table, the budgets, and the end of a run."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,14 +13,21 @@ from pathlib import Path
 import pytest
 
 from hack.setup import records
-from hack.support import processes
-from hack.tiers import __main__ as runner
-from hack.tiers import tiers
+from hack.support import display, processes
+from hack.tiers import __main__ as command
+from hack.tiers import budgets, results, runner, table, tiers
 
 UNIT = tiers.named(["unit"])[0]
 
 REPORT = """<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0"
 skipped="{skipped}">{cases}</testsuite></testsuites>"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache and logs of the test's own."""
+    monkeypatch.setenv("MENS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(command, "OUT", tmp_path / "out")
 
 
 def report(folder: Path, tests: int, failures: int = 0, skips: tuple[str, ...] = ()) -> Path:
@@ -29,69 +37,198 @@ def report(folder: Path, tests: int, failures: int = 0, skips: tuple[str, ...] =
     return path
 
 
-def test_a_skip_is_said_with_its_reason(tmp_path: Path) -> None:
-    """How often, and why, below the table."""
-    found = runner.judged(UNIT, 0, 3.2, report(tmp_path, 5, skips=("no samples", "no samples")))
+def test_the_table_names_the_reason_of_each_skip(tmp_path: Path) -> None:
+    """With its count, below the table."""
+    found = results.judge(UNIT, 0, 3.2, report(tmp_path, 5, skips=("no samples", "no samples")))
     assert (found.outcome, found.passed, found.skipped) == ("passed", 3, 2)
-    shown = runner.table([found])
+    shown = table.render([found])
     assert "!!! tier unit skipped 2 x no samples" in shown
-    assert shown.endswith("3 passed, 0 failed, 2 skipped\n")
+    assert shown.endswith("\n\n3 passed, 0 failed, 2 skipped\n")
 
 
-def test_a_tier_that_only_skipped_did_not_run(tmp_path: Path) -> None:
-    """A green line for nothing would be a lie."""
-    found = runner.judged(UNIT, 0, 0.1, report(tmp_path, 1, skips=("no helm",)))
+def test_a_tier_with_only_skipped_tests_did_not_run(tmp_path: Path) -> None:
+    """It proves nothing, so it must not count as passed."""
+    found = results.judge(UNIT, 0, 0.1, report(tmp_path, 1, skips=("no helm",)))
     assert found.outcome == "NOT RUN"
-    assert "tier unit DID NOT RUN on this machine: 1 x no helm" in runner.table([found])
+    assert "tier unit DID NOT RUN on this machine: 1 x no helm" in table.render([found])
 
 
-def test_a_failure_points_at_its_report(tmp_path: Path) -> None:
+def test_a_failed_tier_names_its_log(tmp_path: Path) -> None:
     """Failed, with the numbers and the place to look at."""
-    found = runner.judged(UNIT, 1, 1.0, report(tmp_path, 4, failures=1))
+    found = results.judge(UNIT, 1, 1.0, report(tmp_path, 4, failures=1))
     assert (found.outcome, found.passed, found.failed) == ("failed", 3, 1)
-    assert "unit.xml" in found.note
+    assert "unit.log" in found.note
 
 
-def test_a_tier_without_tests_is_a_defect(tmp_path: Path) -> None:
-    """pytest's status 5 is no success, and there is no report to read."""
-    found = runner.judged(UNIT, 5, 1.0, tmp_path / "absent.xml")
+def test_a_tier_without_tests_fails(tmp_path: Path) -> None:
+    """pytest's status 5 is not a success, and there is no report to read."""
+    found = results.judge(UNIT, 5, 1.0, tmp_path / "absent.xml")
     assert found.outcome == "failed"
-    assert "no test was found" in found.note
+    assert "pytest found no test" in found.note
 
 
-def test_what_the_machine_lacks_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_shows_the_ten_slowest_tests_of_all_tiers() -> None:
+    """The slowest first, each with its tier."""
+    model = tiers.named(["model"])[0]
+    cases = tuple(results.Case(f"tests/unit/test_a.py::test_{n}", float(n)) for n in range(20))
+    slow = results.Case("tests/model/test_b.py::test_big", 83.1)
+    found = [
+        results.Result(UNIT, "passed", cases=cases),
+        results.Result(model, "passed", cases=(slow,)),
+    ]
+    lines = table.render(found).splitlines()
+    start = lines.index("the slowest tests") + 1
+    assert lines[start] == "  83.1 s  model    tests/model/test_b.py::test_big"
+    assert lines[start + 9] == "  11.0 s  unit     tests/unit/test_a.py::test_11"
+    assert lines[start + 10] == ""
+
+
+def test_a_report_names_the_file_of_each_test(tmp_path: Path) -> None:
+    """So that the line can be copied to pytest."""
+    path = tmp_path / "unit.xml"
+    case = '<testcase classname="tests.unit.hack.test_x" name="test_y[1]" time="2.5"/>'
+    path.write_text(REPORT.format(tests=1, failures=0, skipped=0, cases=case))
+    [found] = results.judge(UNIT, 0, 1.0, path).cases
+    assert found == results.Case("tests/unit/hack/test_x.py::test_y[1]", 2.5)
+
+
+def test_a_tier_over_its_budget_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its time, its budget and the fix. A slower machine has a larger budget."""
+    monkeypatch.delenv("MENS_TEST_BUDGET", raising=False)
+    slow = results.Result(UNIT, "passed", seconds=UNIT.budget * 1.2)
+    [sentence] = budgets.exceeded([slow, results.Result(UNIT, "passed", seconds=1.0)], 1.0)
+    assert (
+        f"tier unit took {UNIT.budget * 1.2:.0f} s; its budget is {UNIT.budget:.0f} s" in sentence
+    )
+    assert budgets.exceeded([slow], 1.3) == []
+    monkeypatch.setenv("MENS_TEST_BUDGET", "1.5")
+    assert budgets.exceeded([slow], 1.0) == []
+
+
+def test_a_fast_machine_keeps_the_budget_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement is short and noisy: it must never make a budget smaller."""
+    monkeypatch.setattr(budgets, "REFERENCE_SECONDS", 1e6)
+    assert budgets.slowdown() == 1.0
+
+
+def test_a_run_over_budget_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Although every test passed; the closing line stays alone on its line."""
+    over = results.Result(UNIT, "passed", seconds=9e9, passed=3)
+    monkeypatch.setattr(command, "unable", lambda *_: over)
+    assert command.run([UNIT], [], records.NONE) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("!!! tier unit took") for line in lines)
+    assert lines[-1] == "3 passed, 0 failed, 0 skipped"
+
+
+def test_a_tier_that_the_machine_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table names cause and fix."""
     cluster = tiers.named(["cluster"])[0]
-    monkeypatch.setattr(runner.capabilities, "lacking", lambda _: ["root: no (run as root)"])
-    found = runner.run_tier(cluster, Path(), [])
+    monkeypatch.setattr(command.capabilities, "lacking", lambda _: ["root: no (run as root)"])
+    found = command.unable(cluster, records.NONE)
+    assert found is not None
     assert found.outcome == "NOT RUN"
-    assert "DID NOT RUN on this machine: root: no (run as root)" in runner.table([found])
+    assert "DID NOT RUN on this machine: root: no (run as root)" in table.render([found])
 
 
 def after(monkeypatch: pytest.MonkeyPatch, folder: Path, record: records.Record) -> None:
     monkeypatch.setattr(records, "PATH", folder / "setup.json")
-    monkeypatch.setattr(sys, "argv", ["tiers", "cluster", "--after-setup"])
+    monkeypatch.setattr(sys, "argv", ["tiers", "run", "cluster", "--after-setup"])
     records.write(record)
 
 
-def test_a_failed_build_costs_its_tier_and_the_run(
+def test_a_failed_build_fails_its_tier_and_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table names the step's reason, and no CI goes green because a build broke."""
+    """The table names the step's reason, and CI fails when a build fails."""
     after(monkeypatch, tmp_path, records.Record(broken={"cluster": "no Go proxy answers"}))
-    assert runner.main() == 1
-    said = "!!! tier cluster DID NOT RUN BECAUSE ITS SETUP FAILED: no Go proxy answers"
-    assert said in capsys.readouterr().out
+    assert command.main() == 1
+    expected = "!!! tier cluster DID NOT RUN BECAUSE ITS SETUP FAILED: no Go proxy answers"
+    assert expected in capsys.readouterr().out
 
 
-def test_what_the_setup_found_lacking_is_no_failure(
+def test_what_the_setup_found_lacking_is_not_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A small machine runs what it can; the reason is what the setup saw before it began."""
+    """A small machine runs what it can; the reason is what the setup found before it began."""
     after(monkeypatch, tmp_path, records.Record(lacking={"cluster": "disk: 9 GB free"}))
-    assert runner.main() == 0
+    assert command.main() == 0
     shown = capsys.readouterr().out
     assert "!!! tier cluster DID NOT RUN on this machine: disk: 9 GB free" in shown
+
+
+class Recorder:
+    """Jobs that note when they began and ended, and the order in which the runner saw them end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ended: dict[str, runner.Outcome] = {}
+
+    def job(self, name: str, script: str, **changes: float) -> runner.Job:
+        log = self.folder / f"{name}.log"
+        environment = {"PATH": os.environ["PATH"]}
+        seconds, weight = changes.get("seconds", 60.0), changes.get("weight", 0.0)
+        return runner.Job(
+            name,
+            ("bash", "-c", script),
+            log,
+            seconds=seconds,
+            weight=weight,
+            memory=int(changes.get("memory", 0)),
+            environment=environment,
+        )
+
+    def run(self, lanes: int, jobs: list[runner.Job], memory: int = 100) -> str:
+        shown = io.StringIO()
+        runner.Runner(lanes, memory, self._end, display.Display(shown)).run(jobs)
+        return shown.getvalue()
+
+    def _end(self, job: runner.Job, outcome: runner.Outcome) -> str:
+        self.ended[job.name] = outcome
+        return f"{job.name} ended"
+
+
+def beside(mine: Path, other: Path) -> str:
+    """A script that ends well only while another one like it runs."""
+    return (
+        f"touch {mine}; for i in $(seq 200); do [ -e {other} ] && exit 0; sleep 0.02; done; exit 1"
+    )
+
+
+def test_the_longest_job_runs_beside_the_cheapest(tmp_path: Path) -> None:
+    """So that the processor works while a tier waits for its cluster."""
+    recorder = Recorder(tmp_path)
+    jobs = [
+        recorder.job("unit", beside(tmp_path / "a", tmp_path / "b"), weight=1),
+        recorder.job("e2e", beside(tmp_path / "b", tmp_path / "a"), weight=9),
+    ]
+    shown = recorder.run(2, jobs)
+    assert {name: outcome.code for name, outcome in recorder.ended.items()} == {"unit": 0, "e2e": 0}
+    assert "unit ended\n" in shown
+    assert "e2e ended\n" in shown
+
+
+@pytest.mark.parametrize(("lanes", "memory"), [(1, 100), (2, 10)])
+def test_jobs_run_one_after_the_other_where_there_is_no_room(
+    tmp_path: Path, lanes: int, memory: int
+) -> None:
+    """With one lane, or with memory for one of them; a job that needs more than there is runs."""
+    recorder, busy = Recorder(tmp_path), tmp_path / "busy"
+    script = f"[ ! -e {busy} ] && touch {busy} && sleep 0.2 && rm {busy}"
+    jobs = [recorder.job(name, script, memory=11) for name in ("one", "two")]
+    recorder.run(lanes, jobs, memory)
+    assert {name: outcome.code for name, outcome in recorder.ended.items()} == {"one": 0, "two": 0}
+
+
+def test_a_failure_shows_the_end_of_the_log_from_the_first_traceback(tmp_path: Path) -> None:
+    """The dots before it are in the log only."""
+    log = tmp_path / "unit.log"
+    log.write_text("....F [100%]\n=== FAILURES ===\n" + "x\n" * 3 + "FAILED tests/a.py::b\n")
+    assert runner.failures(log) == "=== FAILURES ===\nx\nx\nx\nFAILED tests/a.py::b"
+    log.write_text("\n".join(map(str, range(500))))
+    assert runner.failures(log, 2) == "498\n499"
 
 
 CLEANS_UP = """
@@ -108,22 +245,32 @@ except KeyboardInterrupt:
 """A tier that starts something, and cleans up slowly when it is interrupted."""
 
 RUNS = """
-import sys
+import os, pathlib, sys
 from hack.support import interrupts
-from hack.tiers import __main__ as runner
+from hack.tiers import runner
 interrupts.install()
-print(runner.run_bounded([sys.executable, "-c", {tier!r}], {seconds}))
+marker = pathlib.Path({marker!r})
+job = runner.Job(
+    "tier",
+    (sys.executable, "-c", {tier!r}),
+    marker.with_suffix(".log"),
+    seconds={seconds},
+    environment=os.environ,
+)
+runner.Runner(1, 0, lambda _, outcome: print(outcome.code) or "").run([job])
 """
 
 
 def start(marker: Path, seconds: float, *, ignoring: bool) -> subprocess.Popen[str]:
-    """Run such a tier; `ignoring` as a shell without job control starts `command &`."""
-    code = RUNS.format(tier=CLEANS_UP.format(marker=str(marker)), seconds=seconds)
+    """Runs such a tier; `ignoring` as a shell without job control starts `command &`."""
+    tier = CLEANS_UP.format(marker=str(marker))
+    code = RUNS.format(tier=tier, seconds=seconds, marker=str(marker))
     how = "trap '' INT; exec \"$@\"" if ignoring else 'exec "$@"'
+    roots = {name: str(marker.parent / name) for name in ("MENS_RUN", "MENS_CACHE")}
     return subprocess.Popen(
         ["bash", "-c", how, "bash", sys.executable, "-c", code],
         cwd=Path(__file__).parents[3],
-        env={"PATH": "/usr/bin:/bin", "MENS_RUN": str(marker.parent / "run")},
+        env={"PATH": "/usr/bin:/bin", **roots},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from hack.images import catalog, dockerfiles
+from hack.support import paths
 
 TEXT = """\
 ARG BASE=public/image:1
@@ -30,7 +31,7 @@ FILES = sorted({image.dockerfile for image in catalog.IMAGES})
 
 
 def stages(path: str) -> dict[str, dockerfiles.Stage]:
-    return {stage.name: stage for stage in dockerfiles.read(catalog.ROOT / path)}
+    return {stage.name: stage for stage in dockerfiles.read(paths.REPOSITORY / path)}
 
 
 def test_stages_are_read() -> None:
@@ -76,7 +77,7 @@ def test_equal_names_are_equal_stages(path: str) -> None:
 
 def test_the_corpus_image_never_needs_torch() -> None:
     """No stage of the corpus image reads the heavy requirements."""
-    found = dockerfiles.read(catalog.ROOT / "trainer-image/Dockerfile")
+    found = dockerfiles.read(paths.REPOSITORY / "trainer-image/Dockerfile")
     text = str(dockerfiles.closure(found, "corpus"))
     assert "ml.txt" not in text
     assert "corpus.txt" in text
@@ -85,7 +86,7 @@ def test_the_corpus_image_never_needs_torch() -> None:
 @pytest.mark.parametrize("image", list(catalog.IMAGES), ids=lambda one: one.name)
 def test_images_run_as_nobody_special(image: catalog.Image) -> None:
     """What runs at the end runs as 10001 with its home in /tmp, from a base that can be chosen."""
-    found = dockerfiles.closure(dockerfiles.read(catalog.ROOT / image.dockerfile), image.target)
+    found = dockerfiles.closure(dockerfiles.read(paths.REPOSITORY / image.dockerfile), image.target)
     text = "\n".join(one for stage in found for one in stage.instructions)
     assert "USER 10001:10001" in text
     assert "HOME=/tmp" in text
@@ -95,7 +96,7 @@ def test_images_run_as_nobody_special(image: catalog.Image) -> None:
 @pytest.mark.parametrize("path", FILES)
 def test_no_registry_but_the_public_default(path: str) -> None:
     """Dockerfiles fetch nothing by address; the public Python image is the one default."""
-    text = (catalog.ROOT / path).read_text()
+    text = (paths.REPOSITORY / path).read_text()
     assert set(re.findall(r"\b[a-z0-9-]+\.(?:io|com|org|dev)\b/", text)) == {"docker.io/"}
     assert "http" not in text
     assert "ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm\n" in text
@@ -104,7 +105,7 @@ def test_no_registry_but_the_public_default(path: str) -> None:
 def test_every_installation_checks_hashes() -> None:
     """Nothing is installed without the hashes of the compiled requirements."""
     for path in FILES:
-        for stage in dockerfiles.read(catalog.ROOT / path):
+        for stage in dockerfiles.read(paths.REPOSITORY / path):
             for instruction in stage.instructions:
                 for call in re.findall(r"pip install[^;]*", instruction):
                     assert "--require-hashes" in call or "--no-index" in call, (path, call)

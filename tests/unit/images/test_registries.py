@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hack.images import buildah, registries, targets
-from hack.support import commands
+from hack.support import errors
 
 
 def test_the_environment_wins_over_files() -> None:
@@ -54,7 +54,7 @@ def test_a_foreign_cluster_is_told_how(tmp_path: Path) -> None:
     """Without a registry the message has the commands; with one, references name it."""
     store = buildah.Store(tmp_path / "s", tmp_path / "r")
     ours = {"mens-operator": "localhost/mens-operator:1"}
-    with pytest.raises(commands.ImagesError, match="docker://REGISTRY/mens-operator:1") as raised:
+    with pytest.raises(errors.ToolError, match="docker://REGISTRY/mens-operator:1") as raised:
         targets.for_foreign(store, ours, None)
     assert "MENS_REGISTRY" in str(raised.value)
     found = targets.for_foreign(store, ours, "r.example/team/")

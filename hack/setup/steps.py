@@ -1,0 +1,44 @@
+"""The steps of the setup as data: what happens on a bare machine, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from hack.cluster import toolsets
+from hack.setup import environment
+from hack.setup.runner import Step
+
+PYTHON = sys.executable
+"""The system's Python: these steps need nothing installed."""
+VENV_PYTHON = str(environment.python())
+"""The environment's Python, for steps after `environment`."""
+
+ENVIRONMENT = Step("environment", "Python environment", (PYTHON, "-m", "hack.setup", "init"))
+_BUILD = (PYTHON, "-m", "hack.cluster", "build")
+BINARIES = Step("binaries", "Kubernetes from source", (*_BUILD, *toolsets.NODE))
+IMAGES = Step(
+    "images",
+    "container images",
+    (PYTHON, "-m", "hack.images", "build"),
+    needs=("environment",),
+)
+MODEL = Step(
+    "model",
+    "base model",
+    (VENV_PYTHON, "-m", "hack.demo", "model"),
+    needs=("environment",),
+)
+ALL = (ENVIRONMENT, BINARIES, IMAGES, MODEL)
+"""Every step; `needs` alone gives the order."""
+
+
+def for_demo(build: Sequence[str]) -> list[Step]:
+    """Returns all steps; on a cluster of the user's, only missing client programs are built.
+
+    Args:
+        build: Names of toolsets.
+    """
+    binaries = dataclasses.replace(BINARIES, command=(*_BUILD, *build))
+    return [binaries if one is BINARIES else one for one in ALL if build or one is not BINARIES]
