@@ -28,14 +28,14 @@ def read(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text()))
 
 
-def answers(said: Mapping[str, Any]) -> dict[facts.Question, facts.Answer]:
+def answers(said: Mapping[str, Any]) -> dict[facts.Query, facts.Answer]:
     """Read `storage`, `base`, `outputs` and `progress` of a scenario."""
     world = simulation.Simulation()
-    out: dict[facts.Question, facts.Answer] = {}
+    out: dict[facts.Query, facts.Answer] = {}
 
     def judged(uri: str, value: Any, kind: str) -> facts.Answer:
         if isinstance(value, dict) and "reason" in value:
-            return facts.Trouble(**value)
+            return facts.Problem(**value)
         made = simulation.manifests.Kind(kind)
         inputs = tuple(
             simulation.manifests.Input.model_validate(item) for item in value.get("inputs", ())
@@ -43,15 +43,15 @@ def answers(said: Mapping[str, Any]) -> dict[facts.Question, facts.Answer]:
         known = value.get("license", "known") == "known"
         details = value.get("details", {})
         world.publish(uri, made, known_license=known, inputs=inputs, details=details)
-        question = facts.Base(uri) if kind == "Model" else facts.Output(uri)
-        return store_reader.read(world.store, question)
+        query = facts.BaseModel(uri) if kind == "Model" else facts.Output(uri)
+        return store_reader.read(world.store, query)
 
     bucket = said.get("storage", "works")
     out[facts.Storage("s3://mens")] = (
-        facts.Works() if bucket == "works" else facts.Trouble(**bucket)
+        facts.StorageReady() if bucket == "works" else facts.Problem(**bucket)
     )
     for uri, value in (said.get("bases") or {}).items():
-        out[facts.Base(uri)] = judged(uri, value, "Model")
+        out[facts.BaseModel(uri)] = judged(uri, value, "Model")
     for uri, value in (said.get("outputs") or {}).items():
         answer = judged(uri, value, value.get("kind", "Adapter"))
         digest = value.get("asked")
@@ -82,9 +82,9 @@ def planned(scenario: Mapping[str, Any]) -> dict[str, Any]:
         "objects": [dict(obj) for obj in outcome.objects],
         "removals": [f"{item.kind} {item.name}" for item in outcome.removals],
         "status": dict(outcome.status) if outcome.status is not None else None,
-        "events": [f"{'Warning' if n.warning else 'Normal'} {n.reason}" for n in outcome.notes],
+        "events": [f"{'Warning' if n.warning else 'Normal'} {n.reason}" for n in outcome.events],
         "requeueAfter": outcome.requeue_after,
-        "asks": [str(question) for question in outcome.questions],
+        "asks": [str(query) for query in outcome.queries],
     }
 
 

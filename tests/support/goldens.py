@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,4 +21,9 @@ class Golden:
         if self.update:
             path.write_text(actual)
         assert path.exists(), f"{path} is missing; pytest {OPTION} writes it"
-        assert actual == path.read_text(), f"{path.name} differs; pytest {OPTION} accepts it"
+        expected = path.read_text()
+        lines = difflib.unified_diff(
+            expected.splitlines(), actual.splitlines(), "expected", "actual", lineterm=""
+        )
+        diff = "\n".join(lines)
+        assert actual == expected, f"{path.name} differs; pytest {OPTION} accepts it:\n{diff}"

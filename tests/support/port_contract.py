@@ -152,7 +152,7 @@ async def test_what_others_take_of_an_endpoint_is_told(world: World) -> None:
     def taken(stored: kinds.Object, wanted: Mapping[str, Any]) -> str | None:
         trimmed = cache.trim(kinds.of(stored), stored)
         (entry,) = trimmed["metadata"]["managedFields"]
-        return field_ownership.taken(wanted["spec"], entry["fieldsV1"]["f:spec"])
+        return field_ownership.lost_field(wanted["spec"], entry["fieldsV1"]["f:spec"])
 
     for wanted in (deployment, service):
         stored = await world.cluster.apply(wanted)

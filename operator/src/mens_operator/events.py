@@ -61,7 +61,7 @@ class Recorder:
         """By the resource's UID."""
         self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
-    async def tell(self, about: kinds.Object, note: outcomes.Note) -> None:
+    async def tell(self, about: kinds.Object, note: outcomes.Event) -> None:
         """Write an event unless it was just told or too many were."""
         uid = about["metadata"]["uid"]
         known = (uid, note.reason, note.message)
@@ -78,7 +78,7 @@ class Recorder:
         except errors.ClusterError as error:
             _LOG.info("event %s not written: %s", note.reason, error)
 
-    def _allowed(self, uid: str, note: outcomes.Note) -> bool:
+    def _allowed(self, uid: str, note: outcomes.Event) -> bool:
         now = self._clock()
         if not note.warning:
             return self._normal.take(now)
@@ -88,7 +88,7 @@ class Recorder:
             self._warnings.popitem(last=False)
         return bucket.take(now)
 
-    def _event(self, about: kinds.Object, note: outcomes.Note) -> dict[str, Any]:
+    def _event(self, about: kinds.Object, note: outcomes.Event) -> dict[str, Any]:
         meta, stamp = about["metadata"], self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         tail = names.key(meta["uid"], note.reason, note.message, stamp)
         return {

@@ -124,7 +124,7 @@ class Reconciler:
 
     async def _plan(self, raw: kinds.Object) -> outcomes.Outcome:
         """Plan, answer what the plan asks, and plan again."""
-        answers: dict[facts.Question, facts.Answer] = {}
+        answers: dict[facts.Query, facts.Answer] = {}
         observed = self._observe(raw)
         for _ in range(_ROUNDS):
             outcome = planner.plan(
@@ -134,10 +134,10 @@ class Reconciler:
                 installation=self._installation,
                 policy=self._policy,
             )
-            new = [question for question in outcome.questions if question not in answers]
+            new = [query for query in outcome.queries if query not in answers]
             if not new:
                 break
-            found = await asyncio.gather(*(self._store.answer(question) for question in new))
+            found = await asyncio.gather(*(self._store.answer(query) for query in new))
             answers.update(zip(new, found, strict=True))
         return outcome
 
@@ -207,9 +207,9 @@ class Reconciler:
             self._pruned[uid] = status
         else:
             self._pruned.pop(uid, None)
-        for note in outcome.notes:
-            _LOG.info("%s: %s: %s", key, note.reason, note.message)
-            await self._recorder.tell(raw, note)
+        for event in outcome.events:
+            _LOG.info("%s: %s: %s", key, event.reason, event.message)
+            await self._recorder.tell(raw, event)
         return False
 
     async def _read_again(self, key: kinds.Key, uid: str) -> None:

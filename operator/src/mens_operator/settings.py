@@ -67,9 +67,13 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             service_account=environ.get("MENS_JOBS_SERVICE_ACCOUNT") or None,
         ),
         policy=outcomes.Policy(
-            wrong_input=_backoff(environ, "MENS_RETRY_INPUT_SECONDS", outcomes.Policy.wrong_input),
+            invalid_input=_backoff(
+                environ, "MENS_RETRY_INPUT_SECONDS", outcomes.Policy.invalid_input
+            ),
             storage=_backoff(environ, "MENS_RETRY_STORAGE_SECONDS", outcomes.Policy.storage),
-            defect=_backoff(environ, "MENS_RETRY_DEFECT_SECONDS", outcomes.Policy.defect),
+            internal_error=_backoff(
+                environ, "MENS_RETRY_DEFECT_SECONDS", outcomes.Policy.internal_error
+            ),
         ),
         log_level=environ.get("MENS_LOG_LEVEL") or "INFO",
     )

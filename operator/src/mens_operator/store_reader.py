@@ -29,13 +29,13 @@ _PROGRESS_BYTES: Final = 64 * 1024
 
 _SECONDS: Final[dict[type, float]] = {
     facts.Storage: 60.0,
-    facts.Base: 60.0,
+    facts.BaseModel: 60.0,
     facts.Output: 120.0,
     facts.Progress: 10.0,
 }
 """How long a good answer is believed. An artifact never changes under its digest, but it can be
 deleted."""
-_TROUBLE_SECONDS: Final = 2.0
+_PROBLEM_SECONDS: Final = 2.0
 """How long a bad answer is believed: long enough for a thousand runs to share it."""
 
 
@@ -46,61 +46,61 @@ class StoreReader:
         self._store = source
         self._clock = clock
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
-        self._known: dict[facts.Question, tuple[float, facts.Answer]] = {}
-        self._asking: dict[facts.Question, asyncio.Task[facts.Answer]] = {}
+        self._known: dict[facts.Query, tuple[float, facts.Answer]] = {}
+        self._asking: dict[facts.Query, asyncio.Task[facts.Answer]] = {}
 
     def close(self) -> None:
         """Let the threads go; one that hangs in a call ends with that call."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def answer(self, question: facts.Question) -> facts.Answer:
+    async def answer(self, query: facts.Query) -> facts.Answer:
         """Return an answer, a fresh one if the last is too old."""
-        known = self._known.get(question)
+        known = self._known.get(query)
         if known is not None and known[0] > self._clock():
             return known[1]
-        task = self._asking.get(question)
+        task = self._asking.get(query)
         if task is None:
-            task = asyncio.create_task(self._read(question))
-            self._asking[question] = task
-            task.add_done_callback(lambda _: self._asking.pop(question, None))
+            task = asyncio.create_task(self._read(query))
+            self._asking[query] = task
+            task.add_done_callback(lambda _: self._asking.pop(query, None))
         return await asyncio.shield(task)
 
-    async def _read(self, question: facts.Question) -> facts.Answer:
+    async def _read(self, query: facts.Query) -> facts.Answer:
         loop = asyncio.get_running_loop()
-        reading_ = loop.run_in_executor(self._pool, read, self._store, question)
+        reading_ = loop.run_in_executor(self._pool, read, self._store, query)
         try:
             answer = await asyncio.wait_for(reading_, _TIMEOUT)
         except TimeoutError:
             text = "The object store did not answer in time. Check MENS_S3_ENDPOINT."
-            answer = facts.Trouble(reasons.STORAGE_UNREACHABLE, text, storage=True)
-        good = not isinstance(answer, facts.Trouble)
-        seconds = _SECONDS[type(question)] if good else _TROUBLE_SECONDS
+            answer = facts.Problem(reasons.STORAGE_UNREACHABLE, text, storage=True)
+        good = not isinstance(answer, facts.Problem)
+        seconds = _SECONDS[type(query)] if good else _PROBLEM_SECONDS
         while len(self._known) >= _REMEMBERED:
             self._known.pop(next(iter(self._known)))
-        self._known[question] = (self._clock() + seconds, answer)
+        self._known[query] = (self._clock() + seconds, answer)
         return answer
 
 
-def read(source: store.ObjectStore, question: facts.Question) -> facts.Answer:
+def read(source: store.ObjectStore, query: facts.Query) -> facts.Answer:
     """Read one fact; every way it can fail is an answer too."""
     try:
-        return _read(source, question)
+        return _read(source, query)
     except errors.StoreError as error:
-        return facts.Trouble(error.reason, _sentence(str(error)), storage=_is_storage(error))
+        return facts.Problem(error.reason, _sentence(str(error)), storage=_is_storage(error))
     except pydantic.ValidationError:
-        return facts.Trouble(reasons.MANIFEST_INVALID, "The progress file cannot be read.")
+        return facts.Problem(reasons.MANIFEST_INVALID, "The progress file cannot be read.")
     except Exception:
-        _LOG.exception("unexpected failure while reading %s", question)
+        _LOG.exception("unexpected failure while reading %s", query)
         text = "The operator failed while reading the store: see its log."
-        return facts.Trouble(reasons.INTERNAL_ERROR, text)
+        return facts.Problem(reasons.INTERNAL_ERROR, text)
 
 
-def _read(source: store.ObjectStore, question: facts.Question) -> facts.Answer:
-    match question:
+def _read(source: store.ObjectStore, query: facts.Query) -> facts.Answer:
+    match query:
         case facts.Storage(bucket):
             source.probe(refs.Uri.parse(bucket))
-            return facts.Works()
-        case facts.Base(uri):
+            return facts.StorageReady()
+        case facts.BaseModel(uri):
             return _base(source, refs.Uri.parse(uri))
         case facts.Output(uri, digest):
             return _output(source, refs.Uri.parse(uri), digest)
@@ -120,7 +120,7 @@ def _base(source: store.ObjectStore, uri: refs.Uri) -> facts.Answer:
         names.refuse_pickle(file.path)
     if manifest.kind is not manifests.Kind.MODEL:
         text = f"{uri} is a {manifest.kind}, not a Model. Correct spec.baseModel.uri."
-        return facts.Trouble(reasons.BASE_MODEL_INVALID, text)
+        return facts.Problem(reasons.BASE_MODEL_INVALID, text)
     texts = [manifest.file(held.path) for held in manifest.compliance.licenses]
     captured = {each.path: reader.read_file(source, uri, each) for each in texts if each}
     return facts.Artifact(manifest, digest, _judge(manifest, captured))
@@ -128,21 +128,21 @@ def _base(source: store.ObjectStore, uri: refs.Uri) -> facts.Answer:
 
 def _judge(
     manifest: manifests.Manifest, captured: Mapping[str, bytes] | None = None
-) -> facts.Trouble | None:
+) -> facts.Problem | None:
     said = clearance.judge(manifest, captured=captured)
-    return None if said.ok else facts.Trouble(said.reason, _sentence(said.message))
+    return None if said.ok else facts.Problem(said.reason, _sentence(said.message))
 
 
-def _unimported(source: store.ObjectStore, uri: refs.Uri) -> facts.Trouble:
+def _unimported(source: store.ObjectStore, uri: refs.Uri) -> facts.Problem:
     found = False
     for info in source.list(uri):
         found = True
         names.refuse_pickle(info.uri.key)
     if found:
         text = f"{uri} holds files but no manifest. Import them: mens model import"
-        return facts.Trouble(reasons.BASE_MODEL_NOT_IMPORTED, text)
+        return facts.Problem(reasons.BASE_MODEL_NOT_IMPORTED, text)
     text = f"{uri} holds nothing. Import a model there (mens model import), or correct"
-    return facts.Trouble(reasons.BASE_MODEL_NOT_FOUND, f"{text} spec.baseModel.uri.")
+    return facts.Problem(reasons.BASE_MODEL_NOT_FOUND, f"{text} spec.baseModel.uri.")
 
 
 def _output(source: store.ObjectStore, uri: refs.Uri, digest: str | None) -> facts.Answer:

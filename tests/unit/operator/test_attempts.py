@@ -63,7 +63,7 @@ async def test_a_next_attempt_that_waits_does_not_hide_the_cause(sim: Simulation
     await sim.advance(10)
     status, reason, message = sim.condition(CORPUS_KEY, "Succeeded")
     assert (status, reason) == ("Unknown", "Unschedulable")
-    assert "Attempt 1 ended with SourceNotFound: s3://mens/docs holds nothing." in message
+    assert "Attempt 1 failed with SourceNotFound: s3://mens/docs holds nothing." in message
     assert sim.said(CORPUS_KEY, "SourcesReady") == ("False", "SourceNotFound")
     await sim.build_corpus()
     assert sim.said(CORPUS_KEY, "SourcesReady") == ("True", "SourcesReady")

@@ -183,7 +183,7 @@ async def test_an_adapter_of_another_base_leaves_what_runs_alone(sim: Simulation
     await sim.settle()
     assert sim.said(SERVE_KEY, "AdaptersReady") == ("False", "BaseMismatch")
     assert sim.said(SERVE_KEY, "Ready") == ("False", "BaseMismatch")
-    assert "goes on serving" in sim.condition(SERVE_KEY, "Ready")[2]
+    assert "The previous configuration keeps serving." in sim.condition(SERVE_KEY, "Ready")[2]
     assert sim.cluster.objects(kinds.DEPLOYMENT) == before
     states = {item["name"]: item["reason"] for item in sim.status(SERVE_KEY)["adapters"]}
     assert states == {"tuned": "AdaptersReady", "alien": "BaseMismatch"}

@@ -10,8 +10,7 @@ import pytest
 from mens.api import corpus, trainrun
 from mens.artifacts import manifests
 from mens_operator.cluster import errors, kinds
-from mens_operator.plans import corpus as corpora
-from mens_operator.plans import outcomes, planner
+from mens_operator.plans import outcomes, planner, run_kinds
 from tests.support import simulation
 from tests.support.simulation import CORPUS_KEY, RUN_KEY, Simulation
 
@@ -163,7 +162,7 @@ async def test_a_replacement_that_waits_is_not_said_to_run(sim: Simulation) -> N
     await sim.advance(30)
     assert sim.said(CORPUS_KEY, "Running") == ("False", "Unschedulable")
     text = sim.condition(CORPUS_KEY, "Succeeded")[2]
-    assert text.startswith("0/1 nodes are available. Lower spec.resources or add a node")
+    assert text.startswith("0/1 nodes are available. Lower spec.resources, or add a node")
 
 
 async def test_a_scratch_volume_that_overflows_is_the_runs_own_fault(sim: Simulation) -> None:
@@ -223,7 +222,7 @@ async def test_sentences_do_not_run_together(sim: Simulation) -> None:
     await sim.run_pod(CORPUS_KEY)
     await sim.end(CORPUS_KEY, DEFECT, said("InternalError", "the scratch volume is full"))
     text = sim.condition(CORPUS_KEY, "Succeeded")[2]
-    assert text.startswith("The scratch volume is full. Attempt 2 follows at ")
+    assert text.startswith("The scratch volume is full. Attempt 2 starts at ")
 
 
 async def test_what_the_api_server_refuses_stands_in_the_status(sim: Simulation) -> None:
@@ -239,7 +238,9 @@ async def test_what_the_api_server_refuses_stands_in_the_status(sim: Simulation)
     await sim.settle()
     status, reason, text = sim.condition(CORPUS_KEY, "Succeeded")
     assert (status, reason) == ("Unknown", "ObjectRefused")
-    assert text.startswith("403: exceeded quota: gpus, requested: 1, used: 8, limited: 8. Make it")
+    assert text.startswith(
+        "403: exceeded quota: gpus, requested: 1, used: 8, limited: 8. Remove the cause"
+    )
     assert [event["reason"] for event in sim.cluster.objects(kinds.EVENT)] == ["ObjectRefused"]
     refusing.clear()
     await sim.advance(120)
@@ -287,10 +288,10 @@ def test_keys_do_not_change_when_the_api_grows(sim: Simulation) -> None:
     uid = {"uid": "11111111-1111-4111-8111-111111111111"}
     made = sim.user(simulation.CORPUS)
     data = corpus.MensCorpus.model_validate({**made, "metadata": {**made["metadata"], **uid}})
-    assert corpora.spec_keys(data)[0] == "dc2e72265a"
+    assert run_kinds.spec_hashes(data)[0] == "dc2e72265a"
     made = sim.user(simulation.TRAINRUN, schedule={"epochs": 1, "learningRate": "1e-3"})
     run = trainrun.MensTrainRun.model_validate({**made, "metadata": {**made["metadata"], **uid}})
-    assert corpora.spec_keys(run)[0] == "9e92c490f6"
-    assert corpora.spec_keys(data) == corpora.spec_keys(
+    assert run_kinds.spec_hashes(run)[0] == "9e92c490f6"
+    assert run_kinds.spec_hashes(data) == run_kinds.spec_hashes(
         data.model_copy(update={"spec": data.spec.model_copy(update={"suspend": True})})
     )

@@ -78,7 +78,7 @@ async def test_a_run_that_is_gone_is_still_served(sim: Simulation, optional: boo
     await up(sim)
     assert served(sim) == (1, ["tuned"])
     assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
-    assert "is gone" in sim.status(SERVE_KEY)["adapters"][0]["message"]
+    assert "no longer exists" in sim.status(SERVE_KEY)["adapters"][0]["message"]
 
 
 async def test_another_run_that_is_not_there_is_no_excuse(sim: Simulation) -> None:

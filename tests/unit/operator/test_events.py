@@ -29,11 +29,11 @@ async def test_many_normal_events_are_dropped_and_no_warning_is() -> None:
     tested = recorder(cluster, time)
     for number in range(50):
         about = corpus(f"c{number}", 1, uid=f"u{number}")
-        await tested.tell(about, outcomes.Note(False, "Started", "It runs."))
+        await tested.tell(about, outcomes.Event(False, "Started", "It runs."))
     assert len(told(cluster)) == 20
     for number in range(50):
         about = corpus(f"c{number}", 1, uid=f"u{number}")
-        await tested.tell(about, outcomes.Note(True, "Failed", "It failed."))
+        await tested.tell(about, outcomes.Event(True, "Failed", "It failed."))
     assert {name for name, note in told(cluster) if note == "It failed."} == {
         f"c{number}" for number in range(50)
     }
@@ -45,11 +45,11 @@ async def test_one_resource_with_many_warnings_is_limited() -> None:
     tested = recorder(cluster, time)
     for number in range(100):
         text = f"Refused: request {number}."
-        await tested.tell(corpus("a", 1), outcomes.Note(True, "Refused", text))
+        await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", text))
     assert len(told(cluster)) == 10
     time.now = 60.0
-    await tested.tell(corpus("a", 1), outcomes.Note(True, "Refused", "Again."))
-    await tested.tell(corpus("a", 1), outcomes.Note(True, "Refused", "And again."))
+    await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", "Again."))
+    await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", "And again."))
     assert len(told(cluster)) == 11
 
 

@@ -82,7 +82,7 @@ async def test_a_changed_deployment_is_put_back(
     assert container(there(sim, DEPLOYMENT)) == before
     notes = [event for event in sim.cluster.objects(kinds.EVENT) if event["type"] == "Warning"]
     assert notes[-1]["reason"] == "ObjectChanged"
-    assert f"{field} of Deployment chat: it is put back" in notes[-1]["note"]
+    assert f"changed {field} of Deployment chat; the operator restores it" in notes[-1]["note"]
     assert "-n default deployment chat -o yaml --show-managed-fields" in notes[-1]["note"]
     await up(sim)
     assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
@@ -151,9 +151,9 @@ def test_only_fields_that_were_taken_are_found() -> None:
         "f:ports": {'k:{"port":80,"protocol":"TCP"}': {".": {}, **port}},
         "f:resources": {"f:limits": {"f:cpu": {}}},
     }
-    assert field_ownership.taken(wanted, owned) is None
+    assert field_ownership.lost_field(wanted, owned) is None
     del port["f:targetPort"]
     owned["f:ports"] = {'k:{"port":80,"protocol":"TCP"}': port}
-    assert field_ownership.taken(wanted, owned) == "spec.ports[http].targetPort"
+    assert field_ownership.lost_field(wanted, owned) == "spec.ports[http].targetPort"
     other = {"name": "more", "port": 81, "protocol": "TCP"}
-    assert field_ownership.taken({"ports": [other]}, owned) == "spec.ports[more]"
+    assert field_ownership.lost_field({"ports": [other]}, owned) == "spec.ports[more]"

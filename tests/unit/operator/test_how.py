@@ -119,8 +119,16 @@ def as_before(sim: Simulation, owner: kinds.Key) -> None:
         stored = sim.cluster._objects.pop(kinds.key_of(item))
         new = {**item, "metadata": {**item["metadata"], "name": names.job(owner.name, old_key, 1)}}
         if item is job:
-            kept = {name: value for name, value in labels.items() if name != names.SHAPE_LABEL}
-            new["metadata"]["labels"] = {**kept, names.KEY_LABEL: old_key, names.SPEC_LABEL: old}
+            kept = {
+                name: value
+                for name, value in labels.items()
+                if name != names.POD_SETTINGS_HASH_LABEL
+            }
+            new["metadata"]["labels"] = {
+                **kept,
+                names.KEY_LABEL: old_key,
+                names.SPEC_HASH_LABEL: old,
+            }
         else:
             new["metadata"]["name"] += "-x"
             job_name = {"batch.kubernetes.io/job-name": names.job(owner.name, old_key, 1)}

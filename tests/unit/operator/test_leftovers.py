@@ -82,7 +82,7 @@ async def test_a_pod_on_a_dead_node_is_not_said_to_run(sim: Simulation) -> None:
     status, reason, text = sim.condition(CORPUS_KEY, "Succeeded")
     assert (status, reason) == ("Unknown", "NodeLost")
     assert "Pod docs-" in text
-    assert "should have ended at 12:02:00 UTC: node worker-7 does not answer" in text
+    assert "should have ended at 12:02:00 UTC, but node worker-7 does not respond" in text
     assert "kubectl delete node worker-7" in text
     assert sim.said(CORPUS_KEY, "Running")[0] == "False"
     assert sim.names_of(kinds.JOB) == [job["metadata"]["name"]]

@@ -120,7 +120,7 @@ def children(draw: st.DrawFn, spec_key: str) -> list[dict[str, Any]]:
             )
         )
         found.append(
-            child("Job", name, {names.SPEC_LABEL: draw(st.sampled_from([key, "x"]))}, status)
+            child("Job", name, {names.SPEC_HASH_LABEL: draw(st.sampled_from([key, "x"]))}, status)
         )
         for pod in range(draw(st.integers(0, 2))):
             status = draw(
@@ -158,7 +158,7 @@ def children(draw: st.DrawFn, spec_key: str) -> list[dict[str, Any]]:
 
 
 troubles = st.builds(
-    facts.Trouble,
+    facts.Problem,
     st.sampled_from([reasons.OBJECT_NOT_FOUND, reasons.STORAGE_DENIED, reasons.PICKLE_REFUSED]),
     st.text(max_size=20),
     st.booleans(),
@@ -184,14 +184,14 @@ def resource(kind: str) -> dict[str, Any]:
     return obj
 
 
-def answer(question: facts.Question, drawn: Any) -> facts.Answer:
-    """An answer that fits the question."""
+def answer(query: facts.Query, drawn: Any) -> facts.Answer:
+    """An answer that fits the query."""
     kind, trouble, said = drawn
     if kind == "trouble":
         return trouble  # type: ignore[no-any-return]
-    match question:
+    match query:
         case facts.Storage():
-            return facts.Works()
+            return facts.StorageReady()
         case facts.Progress():
             return said  # type: ignore[no-any-return]
         case _:
@@ -202,7 +202,7 @@ def answer(question: facts.Question, drawn: Any) -> facts.Answer:
 def _artifact(unlicensed: bool) -> facts.Artifact:
     world = simulation.Simulation()
     world.add_model(known_license=not unlicensed)
-    found = store_reader.read(world.store, facts.Base("s3://mens/models/tiny/1"))
+    found = store_reader.read(world.store, facts.BaseModel("s3://mens/models/tiny/1"))
     world.close()
     assert isinstance(found, facts.Artifact)
     return found
@@ -216,7 +216,7 @@ drawn_answers = st.tuples(
 def plan(
     raw: Mapping[str, Any],
     kids: list[dict[str, Any]],
-    answers: Mapping[facts.Question, facts.Answer],
+    answers: Mapping[facts.Query, facts.Answer],
     now: Any = NOW,
 ) -> outcomes.Outcome:
     observed = outcomes.Observed(tuple(kids), {}, answers)
@@ -233,15 +233,15 @@ def plan(
 
 def answered(
     raw: Mapping[str, Any], kids: list[dict[str, Any]], drawn: Any
-) -> tuple[outcomes.Outcome, dict[facts.Question, facts.Answer]]:
+) -> tuple[outcomes.Outcome, dict[facts.Query, facts.Answer]]:
     """Plan with all questions answered."""
-    answers: dict[facts.Question, facts.Answer] = {}
+    answers: dict[facts.Query, facts.Answer] = {}
     outcome = plan(raw, kids, answers)
     for _ in range(5):
-        new = [question for question in outcome.questions if question not in answers]
+        new = [query for query in outcome.queries if query not in answers]
         if not new:
             break
-        answers.update({question: answer(question, drawn) for question in new})
+        answers.update({query: answer(query, drawn) for query in new})
         outcome = plan(raw, kids, answers)
     return outcome, answers
 
@@ -271,7 +271,7 @@ def test_planning_is_total_and_idempotent(data: st.DataObject) -> None:
     first, _ = answered(raw, [], ("good", None, None))
     spec_key = "0123456789"
     for obj in first.objects:
-        spec_key = obj["metadata"]["labels"].get(names.SPEC_LABEL, spec_key)
+        spec_key = obj["metadata"]["labels"].get(names.SPEC_HASH_LABEL, spec_key)
     kids = data.draw(children(spec_key))
     drawn = data.draw(drawn_answers)
     if data.draw(st.booleans()):
@@ -332,11 +332,11 @@ def test_an_end_is_latched(data: st.DataObject) -> None:
 def test_all_conditions_are_stated_on_the_first_visit() -> None:
     """Each type, with the generation that was looked at, a reason and a message."""
     for kind in MODELS:
-        trouble = ("trouble", facts.Trouble(reasons.STORAGE_DENIED, "no", storage=True), None)
+        trouble = ("trouble", facts.Problem(reasons.STORAGE_DENIED, "no", storage=True), None)
         outcome, _ = answered(resource(kind), [], trouble)
         assert outcome.status is not None
         found = outcome.status["conditions"]
-        assert {item["type"] for item in found} == set(planner._TYPES[kind][0])
+        assert {item["type"] for item in found} == set(planner.CONDITION_TYPES[kind][0])
         for item in found:
             assert item["observedGeneration"] == 1
             assert item["message"]

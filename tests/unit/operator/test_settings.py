@@ -19,7 +19,7 @@ ENVIRON = {
 def test_a_retry_is_first_and_longest(text: str, pauses: tuple[float, float]) -> None:
     """In seconds; both may be the same."""
     read = settings.from_environment({**ENVIRON, "MENS_RETRY_INPUT_SECONDS": text})
-    assert read.policy.wrong_input == outcomes.Backoff(*pauses)
+    assert read.policy.invalid_input == outcomes.Backoff(*pauses)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from mens.api import serve
 from mens_operator import store_reader
 from mens_operator.cluster import kinds
-from mens_operator.plans import corpus as corpora
-from mens_operator.plans import facts, outcomes, planner
+from mens_operator.plans import facts, outcomes, planner, runs
 from mens_operator.plans import serve as endpoints
 from tests.support import simulation
 from tests.support.simulation import CORPUS_KEY, RUN_KEY, SERVE_KEY, Simulation
@@ -64,7 +63,7 @@ def test_any_spec_is_planned_or_said_to_be_unreadable(kind: str, spec: dict[str,
     raw = {"apiVersion": "mens.vox-lang.org/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
     assert isinstance(planner.references(raw), frozenset)
     outcome = planned(raw)
-    assert outcome.questions or (outcome.status and outcome.requeue_after)
+    assert outcome.queries or (outcome.status and outcome.requeue_after)
 
 
 @pytest.mark.parametrize("progress", UNREADABLE)
@@ -116,7 +115,7 @@ async def test_a_defect_of_a_plan_does_not_undo_an_end(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpora, "plan", broken)
+        patch.setattr(runs, "plan", broken)
         sim.user(simulation.CORPUS, ttlSecondsAfterFinished=10**6)
         await sim.settle()
     assert sim.said(CORPUS_KEY, "Running") == ("False", "InternalError")
@@ -139,7 +138,7 @@ async def test_a_run_that_could_not_be_read_runs_once_it_can(sim: Simulation) ->
     raw = next(iter(sim.cluster.objects(kinds.CORPUS)))
     spec = simulation.yaml.safe_load(simulation.CORPUS)["spec"]
     outcome = planned({**raw, "spec": {**spec, "split": {"seed": 18}}})
-    assert outcome.questions, "it looks whether the store works, to start the run"
+    assert outcome.queries, "it looks whether the store works, to start the run"
 
 
 @pytest.mark.parametrize("optional", [False, True])
@@ -192,10 +191,10 @@ async def test_a_corpus_of_an_impossible_name_is_an_obstacle(sim: Simulation) ->
 
 def test_a_bucket_of_an_impossible_name_is_said(sim: Simulation) -> None:
     """It is the installation's own: every run says so, and nothing is started."""
-    question = facts.Storage("mens")
+    query = facts.Storage("mens")
     outcome = planner.plan(
         sim.user(simulation.CORPUS),
-        outcomes.Observed(answers={question: store_reader.read(sim.store, question)}),
+        outcomes.Observed(answers={query: store_reader.read(sim.store, query)}),
         now=simulation.START,
         installation=dataclasses.replace(simulation.INSTALLATION, bucket="mens"),
         policy=simulation.POLICY,

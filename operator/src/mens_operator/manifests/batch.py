@@ -12,24 +12,24 @@ from mens_operator.manifests import names, platform, pods
 
 @dataclass(frozen=True)
 class Attempt:
-    """What tells one Job from another."""
+    """Identity of one Job among the Jobs of a run."""
 
     key: str
-    """Hash of the inputs."""
-    spec: str
-    """Hash of the part of the spec that matters."""
-    shape: str
-    """Hash of what changes how it runs and not what comes out."""
+    """Hash of spec and inputs; names the output folder."""
+    spec_hash: str
+    """Hash of the spec fields that the output depends on."""
+    pod_settings_hash: str
+    """Hash of the spec fields that change how the pod runs, but not its output."""
     number: int
     """Counts from 1 for each key."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """Its marks on the Job."""
+        """Labels that identify the attempt on its Job."""
         return {
             names.KEY_LABEL: self.key,
-            names.SPEC_LABEL: self.spec,
-            names.SHAPE_LABEL: self.shape,
+            names.SPEC_HASH_LABEL: self.spec_hash,
+            names.POD_SETTINGS_HASH_LABEL: self.pod_settings_hash,
             names.ATTEMPT_LABEL: str(self.number),
         }
 

@@ -1,4 +1,4 @@
-"""Adapters of an endpoint: which artifact each one is, whether it fits, and what is said of it."""
+"""Adapters of an endpoint: which artifact each one is, whether it fits the base, and its status."""
 
 from __future__ import annotations
 
@@ -18,80 +18,80 @@ from mens_operator.plans import children, facts
 class Adapter:
     """What is known about one adapter."""
 
-    wanted: serve.Adapter
+    spec: serve.Adapter
     ref: refs.ArtifactRef | None
-    """Which artifact it is, as far as that is known."""
+    """Its artifact, if that is known."""
     served: bool
-    """Whether that artifact should be part of the configuration."""
-    trouble: facts.Trouble | None
-    """What is wrong; None for one that is right, or that is still being asked about."""
+    """Whether that artifact belongs into the server's configuration."""
+    problem: facts.Problem | None
+    """What is wrong; None for an adapter that is valid or whose artifact is still being read."""
     compliance: manifests.Compliance | None = None
-    """What one owes for serving it; None unless its manifest could be read."""
+    """License obligations of serving it; None unless its manifest could be read."""
     note: str = ""
-    """What there is to say of one that is right."""
+    """Message for an adapter that is valid."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What adapters are judged by."""
+    """What adapters are evaluated against."""
 
     namespace: str
     references: Mapping[tuple[str, str], Mapping[str, Any]]
     """Other resources of the namespace by (kind, name)."""
-    said: Mapping[str, serve.AdapterStatus]
-    """What the status says of each, by name."""
-    base: facts.Artifact | facts.Trouble | None
+    previous: Mapping[str, serve.AdapterStatus]
+    """The previous status of each adapter, by name."""
+    base: facts.Artifact | facts.Problem | None
     facts: facts.Facts
 
 
-def look(wanted: serve.Adapter, context: Context) -> Adapter:
-    """Find out what an adapter is and whether it may be served."""
-    ref, last, note = _resolve(wanted, context), _last(wanted, context), ""
-    serves = last is not None and context.said[wanted.name].ready
-    if isinstance(ref, facts.Trouble):
-        if last is None or ref.reason != reasons.TRAIN_RUN_NOT_FOUND:
-            return Adapter(wanted, last if serves else None, serves, ref)
-        ref, note = last, "The run is gone; what it published goes on being served."
+def evaluate(spec: serve.Adapter, context: Context) -> Adapter:
+    """Resolve an adapter to its artifact and decide whether it may be served."""
+    ref, previous, note = _resolve(spec, context), _previous_ref(spec, context), ""
+    serving = previous is not None and context.previous[spec.name].ready
+    if isinstance(ref, facts.Problem):
+        if previous is None or ref.reason != reasons.TRAIN_RUN_NOT_FOUND:
+            return Adapter(spec, previous if serving else None, serving, ref)
+        ref, note = previous, "The MensTrainRun no longer exists; its artifact is still served."
     answer = context.facts.output(str(ref.uri), str(ref.digest))
     if answer is None:
-        return Adapter(wanted, ref, False, None)
-    if isinstance(answer, facts.Trouble):
-        kept = last if serves and answer.storage else None
-        return Adapter(wanted, kept or ref, kept is not None, answer)
+        return Adapter(spec, ref, False, None)
+    if isinstance(answer, facts.Problem):
+        kept = previous if serving and answer.storage else None
+        return Adapter(spec, kept or ref, kept is not None, answer)
     base = context.base
-    trouble = _misfit(wanted, answer, base) if isinstance(base, facts.Artifact) else None
-    if trouble is not None:
-        return Adapter(wanted, ref, False, trouble)
-    return Adapter(wanted, ref, True, None, answer.manifest.compliance, note)
+    problem = _mismatch(spec, answer, base) if isinstance(base, facts.Artifact) else None
+    if problem is not None:
+        return Adapter(spec, ref, False, problem)
+    return Adapter(spec, ref, True, None, answer.manifest.compliance, note)
 
 
-def state(
+def status(
     adapter: Adapter, applied: jobs.ServedAdapter | None, context: Context
 ) -> serve.AdapterStatus:
-    """Return what the status says of an adapter: what is served, which the spec may be ahead of.
+    """Return the status of an adapter: the artifact that is served, which may lag behind the spec.
 
-    `applied` is what the Deployment's pods are told under its name.
+    `applied` is the adapter of this name in the configuration of the Deployment's pods.
     """
-    trouble, run = adapter.trouble, adapter.wanted.train_run_ref
-    origin, ref = run.name if run else None, adapter.ref
-    reason, text = (trouble.reason, trouble.message) if trouble else (reasons.ADAPTERS_READY, "")
+    problem, run = adapter.problem, adapter.spec.train_run_ref
+    train_run, ref = run.name if run else None, adapter.ref
+    reason, text = (problem.reason, problem.message) if problem else (reasons.ADAPTERS_READY, "")
     if applied is not None and applied.artifact != ref:
-        before, ref = context.said.get(adapter.wanted.name), applied.artifact
-        known = before is not None and (before.uri, before.digest) == _texts(ref)
-        origin = before.train_run if known and before is not None else None
-    if trouble is None:
+        previous, ref = context.previous.get(adapter.spec.name), applied.artifact
+        known = previous is not None and (previous.uri, previous.digest) == _texts(ref)
+        train_run = previous.train_run if known and previous is not None else None
+    if problem is None:
         text = adapter.note
         if adapter.ref is not None and ref != adapter.ref:
-            text = f"{adapter.ref.digest} is verified and is served once Ready says that it can be."
+            text = f"{adapter.ref.digest} is verified. It is served once the endpoint is Ready."
         elif applied is None:
-            text = "It is verified and is served once Ready says that it can be."
+            text = "The adapter is verified. It is served once the endpoint is Ready."
         if applied is None or ref != adapter.ref:
             reason = reasons.PENDING
     uri, digest = _texts(ref) if ref is not None else (None, None)
     return serve.AdapterStatus(
-        name=adapter.wanted.name,
+        name=adapter.spec.name,
         ready=applied is not None,
-        train_run=origin,
+        train_run=train_run,
         reason=reason,
         message=text,
         uri=uri,
@@ -103,67 +103,67 @@ def _texts(ref: refs.ArtifactRef) -> tuple[str, str]:
     return str(ref.uri), str(ref.digest)
 
 
-def _last(wanted: serve.Adapter, context: Context) -> refs.ArtifactRef | None:
-    """Return the artifact that the status has under this name from the same place."""
-    run = wanted.train_run_ref.name if wanted.train_run_ref else None
-    said, given = context.said.get(wanted.name), wanted.artifact
-    if said is None or said.train_run != run or not (said.uri and said.digest):
+def _previous_ref(spec: serve.Adapter, context: Context) -> refs.ArtifactRef | None:
+    """Return the artifact in the previous status, if name and origin are unchanged."""
+    run = spec.train_run_ref.name if spec.train_run_ref else None
+    previous, artifact = context.previous.get(spec.name), spec.artifact
+    if previous is None or previous.train_run != run or not (previous.uri and previous.digest):
         return None
-    if given is not None and given.digest != said.digest:
+    if artifact is not None and artifact.digest != previous.digest:
         return None
-    found = _ref(said.uri, said.digest, "status.adapters[].uri")
+    found = _ref(previous.uri, previous.digest, "status.adapters[].uri")
     return found if isinstance(found, refs.ArtifactRef) else None
 
 
-def _resolve(wanted: serve.Adapter, context: Context) -> refs.ArtifactRef | facts.Trouble:
-    """Find out which artifact is meant."""
-    if wanted.artifact is not None:
-        where = f"artifact.uri of adapter {wanted.name}"
-        return _ref(wanted.artifact.uri, wanted.artifact.digest, where)
-    name = wanted.train_run_ref.name if wanted.train_run_ref else ""
+def _resolve(spec: serve.Adapter, context: Context) -> refs.ArtifactRef | facts.Problem:
+    """Return the artifact that the spec refers to."""
+    if spec.artifact is not None:
+        field = f"artifact.uri of adapter {spec.name}"
+        return _ref(spec.artifact.uri, spec.artifact.digest, field)
+    name = spec.train_run_ref.name if spec.train_run_ref else ""
     raw = context.references.get(("MensTrainRun", name))
     if raw is None:
-        text = f"There is no MensTrainRun {name} in namespace {context.namespace}: apply one, or"
-        return facts.Trouble(
-            reasons.TRAIN_RUN_NOT_FOUND, f"{text} correct trainRunRef of adapter {wanted.name}."
-        )
+        text = f"MensTrainRun {name} does not exist in namespace {context.namespace}. Create it, or"
+        text = f"{text} correct trainRunRef of adapter {spec.name}."
+        return facts.Problem(reasons.TRAIN_RUN_NOT_FOUND, text)
     try:
         run = trainrun.MensTrainRun.model_validate(raw)
     except pydantic.ValidationError:
-        text = f"MensTrainRun {name} cannot be read by this version of the operator: see its"
-        return facts.Trouble(reasons.TRAIN_RUN_NOT_READY, f"{text} condition Succeeded.")
+        text = f"This version of the operator cannot read MensTrainRun {name}. See its condition"
+        return facts.Problem(reasons.TRAIN_RUN_NOT_READY, f"{text} Succeeded.")
     if run.status.artifact is not None and run.status.completion_time is not None:
-        where = f"status.artifact.uri of MensTrainRun {name}"
-        return _ref(run.status.artifact.uri, run.status.artifact.digest, where)
+        field = f"status.artifact.uri of MensTrainRun {name}"
+        return _ref(run.status.artifact.uri, run.status.artifact.digest, field)
     top = [item for item in run.status.conditions if item.type == condition_types.SUCCEEDED]
-    why = f" ({top[0].reason})" if top else ""
-    text = f"MensTrainRun {name} has not succeeded yet{why}: kubectl describe mtr"
-    return facts.Trouble(reasons.TRAIN_RUN_NOT_READY, f"{text} -n {context.namespace} {name}")
+    reason = f" ({top[0].reason})" if top else ""
+    text = f"MensTrainRun {name} has not succeeded yet{reason}. See kubectl describe mtr"
+    return facts.Problem(reasons.TRAIN_RUN_NOT_READY, f"{text} -n {context.namespace} {name}")
 
 
-def _ref(uri: str, digest: str, where: str) -> refs.ArtifactRef | facts.Trouble:
+def _ref(uri: str, digest: str, field: str) -> refs.ArtifactRef | facts.Problem:
     try:
         return refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=digests.Digest.parse(digest))
     except errors.NameRefused as error:
-        text = f"{where} is {uri}. {children.sentence(str(error))} Give the folder of an artifact."
-        return facts.Trouble(error.reason, text)
+        text = f"{field} is {uri}. {children.sentence(str(error))} Give the folder of an artifact."
+        return facts.Problem(error.reason, text)
 
 
-def _misfit(
-    wanted: serve.Adapter, adapter: facts.Artifact, base: facts.Artifact
-) -> facts.Trouble | None:
-    """Return why an adapter cannot run on a base: they are compared by digest."""
+def _mismatch(
+    spec: serve.Adapter, adapter: facts.Artifact, base: facts.Artifact
+) -> facts.Problem | None:
+    """Return why an adapter cannot be served on a base model; bases are compared by digest."""
     if adapter.manifest.kind is not manifests.Kind.ADAPTER:
-        text = f"Adapter {wanted.name} names an artifact of kind {adapter.manifest.kind}."
-        return facts.Trouble(reasons.ADAPTER_INVALID, f"{text} Give the artifact of a train run.")
+        text = f"Adapter {spec.name} refers to an artifact of kind {adapter.manifest.kind}."
+        text = f"{text} Give the artifact of a MensTrainRun."
+        return facts.Problem(reasons.ADAPTER_INVALID, text)
     if adapter.license is not None:
         return adapter.license
     trained_on = adapter.manifest.input(manifests.Role.BASE)
     if trained_on is not None and trained_on.digest == base.digest:
         return None
-    said = trained_on.digest if trained_on else "no base at all"
-    return facts.Trouble(
+    digest = trained_on.digest if trained_on else "an unknown base model"
+    return facts.Problem(
         reasons.BASE_MISMATCH,
-        f"Adapter {wanted.name} was trained on {said}, the endpoint serves {base.digest}. Train it"
-        " on this base, or serve it in a MensServe of its own base.",
+        f"Adapter {spec.name} was trained on {digest}, but the endpoint serves {base.digest}. Train"
+        " it on this base model, or serve it with a MensServe of its own base model.",
     )

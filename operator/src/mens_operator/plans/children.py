@@ -1,4 +1,4 @@
-"""Children as frozen values: the one place that knows their JSON."""
+"""Child objects as frozen values: the only module that reads their JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mens.api import kube, reasons
 from mens.runtime import jobs
 from mens_operator.manifests import names, pods
 
-_IMAGE_TROUBLE: Final = frozenset(
+_IMAGE_PULL_REASONS: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
-_NOT_STARTED: Final = frozenset(
+_NOT_STARTED_REASONS: Final = frozenset(
     {
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -25,21 +25,22 @@ _NOT_STARTED: Final = frozenset(
         "PostStartHookError",
     }
 )
-_DISRUPTIONS: Final = ("Preempting", "NodeShutdown", "Terminated")
-"""Reasons of older kubelets for a pod's end that is nobody's fault."""
-_JOB_NAME: Final = "batch.kubernetes.io/job-name"
+_DISRUPTION_REASONS: Final = ("Preempting", "NodeShutdown", "Terminated")
+"""Pod status reasons with which older kubelets report a disruption."""
+_JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A Job of ours."""
+    """A Job that the operator created."""
 
     name: str
     uid: str
     key: str
-    spec: str
-    shape: str
-    """Hash of how it was to run; empty for one that an earlier version made."""
+    """Key of its output: hash of spec and inputs."""
+    spec_hash: str
+    pod_settings_hash: str
+    """Empty for a Job that an earlier version created."""
     attempt: int
     created: datetime
     suspended: bool
@@ -50,28 +51,28 @@ class Job:
     """Reason of the Failed condition."""
     finished_at: datetime | None
     deadline: int | None
-    """Longest time it was given, in seconds."""
+    """Its activeDeadlineSeconds."""
     deleting: bool
-    said: str
-    """Message of the newest condition, such as Kueue's or the Job controller's."""
+    message: str
+    """Message of its newest True condition, such as Kueue's or the Job controller's."""
 
     @property
     def finished(self) -> bool:
-        """Whether it has reached its end, good or bad."""
+        """Whether it is Complete or Failed."""
         return self.complete or self.failed is not None
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a container ended."""
+class Terminated:
+    """Terminated state of a container."""
 
-    code: int
+    exit_code: int
     reason: str
     message: str
 
     @property
     def termination(self) -> jobs.Termination | None:
-        """What the program itself said, if it could."""
+        """The termination message that the program wrote; None if it could not."""
         try:
             return jobs.Termination.model_validate_json(self.message)
         except pydantic.ValidationError:
@@ -80,96 +81,98 @@ class Ended:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of ours."""
+    """A pod of a Job or Deployment that the operator created."""
 
     name: str
     created: datetime
     job: str
     controller: str | None
-    """UID of the Job, of this very one and not of a namesake."""
+    """UID of its controller; tells a Job from a deleted one with the same name."""
     node: str
-    """Name of its node; empty until it has one."""
+    """Name of its node; empty until it is scheduled."""
     phase: str
     ready: bool
     deleting: bool
-    due: datetime | None
-    """When a deletion that was asked for should be over: the end of its grace."""
-    disrupted: str | None
-    """Message of the eviction or preemption."""
-    overflowed: str | None
-    """Message of the eviction for writing more to its own volume than that may hold."""
+    deletion_due: datetime | None
+    """End of the deletion grace period of a pod that is being deleted."""
+    disruption: str | None
+    """Message of an eviction or preemption."""
+    volume_eviction: str | None
+    """Message of an eviction because a volume of the pod exceeded its size limit."""
     waiting: tuple[str, str] | None
-    """One of our reasons and the words of scheduler or kubelet."""
-    ended: Ended | None
-    """How the container ended, the last time for one that is started again."""
-    template: str = ""
-    """Hash of the template of a Deployment that it was made from."""
+    """Reason (of `mens.api.reasons`) and message of the scheduler or kubelet."""
+    terminated: Terminated | None
+    """State of the container when it ended; the last end for a container that restarts."""
+    template_hash: str = ""
+    """The Deployment's pod-template-hash."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether all its containers have ended for good."""
         return self.phase in ("Succeeded", "Failed")
 
-    def works_on(self, key: str) -> bool:
-        """Whether it may still write to a key's output, though its Job may be gone already."""
+    def may_write(self, key: str) -> bool:
+        """Return whether it may still write to the output with this key; its Job may be gone."""
         parsed = names.parse_job(self.job)
         return not self.finished and parsed is not None and parsed[0] == key
 
     def is_stuck(self, now: datetime, grace: float) -> bool:
-        """Whether it should have ended some seconds ago: its node does not answer."""
-        late = self.due is not None and (now - self.due).total_seconds() > grace
+        """Return whether its deletion is over `grace` seconds overdue: its node is not there."""
+        due = self.deletion_due
+        late = due is not None and (now - due).total_seconds() > grace
         return late and not self.finished
 
 
 @dataclass(frozen=True)
-class Applied:
-    """An object of ours that anybody may have changed since."""
+class AppliedObject:
+    """An object that the operator applied and that other clients may have changed since."""
 
     object: Mapping[str, Any]
     hash: str
-    """What it was built from."""
-    owned: Mapping[str, Any] | None
-    """Fields that are still ours, as `managedFields` writes them; None if that is not known."""
-    since: datetime | None
-    """When we last changed something in it."""
+    """Hash of the manifest that it was built from."""
+    owned_fields: Mapping[str, Any] | None
+    """Fields that the operator owns, as `fieldsV1` of `managedFields`; None if unknown."""
+    applied_at: datetime | None
+    """When the operator last changed a field."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A Deployment of ours."""
+    """A Deployment that the operator created."""
 
-    applied: Applied
-    work: jobs.ServeJob | None
-    """What its pods are told to serve; None if that cannot be read."""
-    wanted: int
+    applied: AppliedObject
+    serve_job: jobs.ServeJob | None
+    """MENS_JOB of its pod template; None if it cannot be read."""
+    desired_replicas: int
+    """Its spec.replicas; the other numbers are from its status."""
     replicas: int
-    updated: int
-    ready: int
-    settled: bool
-    """Whether its controller has seen the newest spec."""
+    updated_replicas: int
+    ready_replicas: int
+    observed: bool
+    """Whether its controller has observed the newest generation."""
 
 
 @dataclass(frozen=True)
 class Children:
-    """All of a resource's."""
+    """All children of one resource."""
 
     jobs: tuple[Job, ...]
     pods: tuple[Pod, ...]
     deployment: Deployment | None
-    service: Applied | None
+    service: AppliedObject | None
 
     def pods_of(self, job: Job) -> tuple[Pod, ...]:
-        """Return the pods of a Job, and none that a deleted namesake left behind."""
+        """Return the pods of a Job, without those of a deleted Job with the same name."""
         return tuple(
             pod for pod in self.pods if pod.job == job.name and pod.controller in (None, job.uid)
         )
 
 
-def children(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> Children:
-    """Read children; Jobs, Deployments and Services only if the resource controls them.
+def parse(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> Children:
+    """Parse children; Jobs, Deployments and Services only if the resource is their controller.
 
-    A pod is found by its label, which anybody may write: never in a namespace that is not the
-    resource's own.
+    A pod is found by its label, which every client can set, so only pods in the namespace of the
+    resource count.
     """
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for obj in objects:
@@ -190,8 +193,8 @@ def children(objects: tuple[Mapping[str, Any], ...], owner: kube.ObjectMeta) -> 
     )
 
 
-def moment(text: Any) -> datetime | None:
-    """Read a time of the API server."""
+def parse_time(text: Any) -> datetime | None:
+    """Parse a timestamp of the API server; None if it is not one."""
     if not isinstance(text, str):
         return None
     try:
@@ -207,27 +210,29 @@ def _job(obj: Mapping[str, Any]) -> Job | None:
     parsed = names.parse_job(obj["metadata"]["name"])
     if parsed is None:
         return None
-    said = [item for item in status.get("conditions") or () if item.get("status") == "True"]
-    ends = {item.get("type"): item for item in said}
-    failed = ends.get("Failed")
-    end = failed or ends.get("Complete") or {}
+    true = [item for item in status.get("conditions") or () if item.get("status") == "True"]
+    by_type = {item.get("type"): item for item in true}
+    failed = by_type.get("Failed")
+    end = failed or by_type.get("Complete") or {}
     return Job(
         name=obj["metadata"]["name"],
         uid=obj["metadata"].get("uid", ""),
         key=parsed[0],
-        spec=labels.get(names.SPEC_LABEL, ""),
-        shape=labels.get(names.SHAPE_LABEL, ""),
+        spec_hash=labels.get(names.SPEC_HASH_LABEL, ""),
+        pod_settings_hash=labels.get(names.POD_SETTINGS_HASH_LABEL, ""),
         attempt=parsed[1],
-        created=moment(obj["metadata"].get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        created=parse_time(obj["metadata"].get("creationTimestamp"))
+        or datetime.fromtimestamp(0, UTC),
         suspended=bool((obj.get("spec") or {}).get("suspend")),
         active=_number(status.get("active")),
         ready=_number(status.get("ready")),
-        complete="Complete" in ends,
+        complete="Complete" in by_type,
         failed=str(failed.get("reason") or "Failed") if failed else None,
-        finished_at=moment(status.get("completionTime")) or moment(end.get("lastTransitionTime")),
+        finished_at=parse_time(status.get("completionTime"))
+        or parse_time(end.get("lastTransitionTime")),
         deadline=(obj.get("spec") or {}).get("activeDeadlineSeconds"),
         deleting="deletionTimestamp" in obj["metadata"],
-        said=str(said[-1].get("message") or "") if said else "",
+        message=str(true[-1].get("message") or "") if true else "",
     )
 
 
@@ -237,28 +242,28 @@ def _pod(obj: Mapping[str, Any]) -> Pod:
     containers = status.get("containerStatuses") or ()
     container = containers[0] if containers else {}
     disruption = conditions.get("DisruptionTarget") or {}
-    said = str(status.get("message") or disruption.get("message") or "evicted")
-    # A volume over its limit is no disruption: the kubelet sets no condition for it, and its words
-    # are not about the node.
-    disrupted = disruption.get("status") == "True" or status.get("reason") in _DISRUPTIONS
+    message = str(status.get("message") or disruption.get("message") or "evicted")
+    # A volume over its size limit is not a disruption: the kubelet sets no condition for it, and
+    # its message is not about the node.
+    disrupted = disruption.get("status") == "True" or status.get("reason") in _DISRUPTION_REASONS
     evicted = status.get("reason") == "Evicted" and not disrupted
-    overflowed = evicted and not said.startswith("The node")
-    disrupted = disrupted or (evicted and not overflowed)
+    volume_eviction = evicted and not message.startswith("The node")
+    disrupted = disrupted or (evicted and not volume_eviction)
     return Pod(
         name=meta["name"],
-        created=moment(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
-        job=str((meta.get("labels") or {}).get(_JOB_NAME, "")),
+        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        job=str((meta.get("labels") or {}).get(_JOB_NAME_LABEL, "")),
         controller=_controller(obj),
         node=str((obj.get("spec") or {}).get("nodeName") or ""),
         phase=str(status.get("phase") or "Pending"),
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         deleting="deletionTimestamp" in meta,
-        due=moment(meta.get("deletionTimestamp")),
-        disrupted=said if disrupted else None,
-        overflowed=said if overflowed else None,
+        deletion_due=parse_time(meta.get("deletionTimestamp")),
+        disruption=message if disrupted else None,
+        volume_eviction=message if volume_eviction else None,
         waiting=_waiting(conditions, container),
-        ended=_ended(container),
-        template=str((meta.get("labels") or {}).get("pod-template-hash", "")),
+        terminated=_terminated(container),
+        template_hash=str((meta.get("labels") or {}).get("pod-template-hash", "")),
     )
 
 
@@ -270,40 +275,40 @@ def _waiting(
         return reasons.UNSCHEDULABLE, str(scheduled.get("message") or "")
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
-    if reason in _IMAGE_TROUBLE:
+    if reason in _IMAGE_PULL_REASONS:
         return reasons.IMAGE_PULL_FAILED, f"{reason}: {message}".rstrip(": ")
-    if reason in _NOT_STARTED:
+    if reason in _NOT_STARTED_REASONS:
         return reasons.POD_NOT_STARTED, f"{reason}: {message}".rstrip(": ")
     return None
 
 
-def _ended(container: Mapping[str, Any]) -> Ended | None:
+def _terminated(container: Mapping[str, Any]) -> Terminated | None:
     for name in ("state", "lastState"):
-        ended = (container.get(name) or {}).get("terminated")
-        if ended:
-            return Ended(
-                code=_number(ended.get("exitCode")),
-                reason=str(ended.get("reason") or ""),
-                message=str(ended.get("message") or ""),
+        terminated = (container.get(name) or {}).get("terminated")
+        if terminated:
+            return Terminated(
+                exit_code=_number(terminated.get("exitCode")),
+                reason=str(terminated.get("reason") or ""),
+                message=str(terminated.get("message") or ""),
             )
     return None
 
 
 def _deployment(obj: Mapping[str, Any]) -> Deployment:
     status = obj.get("status") or {}
-    seen = _number(status.get("observedGeneration"))
+    observed = _number(status.get("observedGeneration"))
     return Deployment(
         applied=_applied(obj),
-        work=_served(obj),
-        wanted=_number((obj.get("spec") or {}).get("replicas")),
+        serve_job=_serve_job(obj),
+        desired_replicas=_number((obj.get("spec") or {}).get("replicas")),
         replicas=_number(status.get("replicas")),
-        updated=_number(status.get("updatedReplicas")),
-        ready=_number(status.get("readyReplicas")),
-        settled=seen >= _number(obj["metadata"].get("generation")),
+        updated_replicas=_number(status.get("updatedReplicas")),
+        ready_replicas=_number(status.get("readyReplicas")),
+        observed=observed >= _number(obj["metadata"].get("generation")),
     )
 
 
-def _served(obj: Mapping[str, Any]) -> jobs.ServeJob | None:
+def _serve_job(obj: Mapping[str, Any]) -> jobs.ServeJob | None:
     template = ((obj.get("spec") or {}).get("template") or {}).get("spec") or {}
     for container in template.get("containers") or ():
         for variable in container.get("env") or ():
@@ -315,15 +320,15 @@ def _served(obj: Mapping[str, Any]) -> jobs.ServeJob | None:
     return None
 
 
-def _applied(obj: Mapping[str, Any]) -> Applied:
+def _applied(obj: Mapping[str, Any]) -> AppliedObject:
     meta = obj["metadata"]
     entries = meta.get("managedFields") or ()
     ours = [entry for entry in entries if entry.get("manager") == names.MANAGER]
-    return Applied(
+    return AppliedObject(
         object=obj,
         hash=str((meta.get("annotations") or {}).get(names.HASH_ANNOTATION, "")),
-        owned=ours[0].get("fieldsV1") if ours else None,
-        since=moment(ours[0].get("time")) if ours else None,
+        owned_fields=ours[0].get("fieldsV1") if ours else None,
+        applied_at=parse_time(ours[0].get("time")) if ours else None,
     )
 
 
@@ -338,15 +343,15 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def shortened(text: str, limit: int = 1000) -> str:
-    """Return one line of a text that others wrote."""
+def single_line(text: str, limit: int = 1000) -> str:
+    """Return a foreign text on one line, cut after `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def sentence(text: str, limit: int = 1000) -> str:
-    """Return what others wrote as one sentence, so that ours can follow it."""
-    line = shortened(text, limit)
+    """Return a foreign text as one sentence that another sentence can follow."""
+    line = single_line(text, limit)
     if not line:
         return ""
     if line.split()[0].isalpha():  # a word, and not a URI or a field's path
@@ -354,10 +359,10 @@ def sentence(text: str, limit: int = 1000) -> str:
     return line if line.endswith((".", "!", "?", "…", ":")) else f"{line}."
 
 
-def plain(message: str) -> str:
-    """Return the words of a termination message that is not JSON of ours: its last log lines."""
+def log_excerpt(message: str) -> str:
+    """Return the log lines that the kubelet used as termination message; empty if it is JSON."""
     try:
         json.loads(message)
     except ValueError:
-        return shortened(message[-600:])
+        return single_line(message[-600:])
     return ""

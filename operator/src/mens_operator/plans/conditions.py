@@ -1,94 +1,99 @@
-"""Conditions: drafted from what was, changed where something is known, stamped once."""
+"""The conditions of one status: start from the previous ones, change some, stamp them once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 from mens.api import kube, reasons
 from mens_operator.plans import outcomes
 
-TRUE = kube.ConditionStatus.TRUE
-FALSE = kube.ConditionStatus.FALSE
-UNKNOWN = kube.ConditionStatus.UNKNOWN
+TRUE: Final = kube.ConditionStatus.TRUE
+FALSE: Final = kube.ConditionStatus.FALSE
+UNKNOWN: Final = kube.ConditionStatus.UNKNOWN
 
-_LONGEST = 2000
-"""Characters of a message; a scheduler with many nodes writes more than anybody reads."""
+_MESSAGE_LIMIT: Final = 2000
+"""Maximum characters of a message; a scheduler with many nodes writes more than anybody reads."""
 
 
-class Draft:
-    """The conditions of one status while a plan works on them."""
+class ConditionSet:
+    """Conditions while a plan works on them."""
 
     def __init__(
         self,
-        before: Sequence[kube.Condition],
+        previous: Sequence[kube.Condition],
         types: Iterable[str],
         *,
         generation: int,
         now: datetime,
     ) -> None:
-        self._before = {condition.type: condition for condition in before}
+        self._previous = {condition.type: condition for condition in previous}
         self._types = tuple(types)
         self._generation = generation
         self._now = now.replace(microsecond=0)
         self._set: dict[str, tuple[kube.ConditionStatus, str, str]] = {}
 
     def set(self, type_: str, status: kube.ConditionStatus, reason: str, message: str) -> None:
-        """State one condition; a type that this kind does not have is left out."""
+        """Set one condition; a type that this kind does not have is ignored."""
         if type_ in self._types:
-            self._set[type_] = (status, reason, message[:_LONGEST])
+            self._set[type_] = (status, reason, message[:_MESSAGE_LIMIT])
 
-    def before(self, type_: str) -> kube.Condition | None:
-        """Return a condition as it was."""
-        return self._before.get(type_)
+    def previous(self, type_: str) -> kube.Condition | None:
+        """Return a condition of the previous status."""
+        return self._previous.get(type_)
 
     def was(self, type_: str, status: kube.ConditionStatus) -> bool:
-        """Whether a condition had this status."""
-        old = self._before.get(type_)
-        return old is not None and old.status is status
+        """Return whether a condition had this status before."""
+        previous = self._previous.get(type_)
+        return previous is not None and previous.status is status
 
     def age(self, type_: str, status: kube.ConditionStatus) -> float:
-        """Return for how many seconds a condition has had a status; 0 if it had another."""
-        old = self._before.get(type_)
-        if old is None or old.status is not status:
+        """Return for how many seconds a condition has had a status; 0 if it had another one."""
+        previous = self._previous.get(type_)
+        if previous is None or previous.status is not status:
             return 0.0
-        return (self._now - old.last_transition_time).total_seconds()
+        return (self._now - previous.last_transition_time).total_seconds()
 
-    def done(self) -> tuple[kube.Condition, ...]:
-        """Return all conditions; what nobody spoke of stays, what never was is Unknown."""
-        return tuple(self._one(type_) for type_ in self._types)
+    def build(self) -> tuple[kube.Condition, ...]:
+        """Return all conditions: as set, else as before, else Unknown."""
+        return tuple(self._build(type_) for type_ in self._types)
 
-    def notes(self, top: str) -> tuple[outcomes.Note, ...]:
-        """Return an event if the top condition has a new reason that people want to hear of."""
-        if top not in self._set:
+    def events(self, type_: str) -> tuple[outcomes.Event, ...]:
+        """Return an event if the reason of a condition has changed and is worth one."""
+        if type_ not in self._set:
             return ()
-        status, reason, message = self._set[top]
-        old = self._before.get(top)
-        if old is not None and (old.status, old.reason) == (status, reason):
+        status, reason, message = self._set[type_]
+        previous = self._previous.get(type_)
+        if previous is not None and (previous.status, previous.reason) == (status, reason):
             return ()
-        if reason in _QUIET:
+        if reason in _WITHOUT_EVENT:
             return ()
-        return (outcomes.Note(reason not in _GOOD, reason, message),)
+        return (outcomes.Event(reason not in _NORMAL, reason, message),)
 
-    def _one(self, type_: str) -> kube.Condition:
-        old = self._before.get(type_)
-        fallback = (UNKNOWN, reasons.PENDING, "Not looked at yet.")
-        kept = (old.status, old.reason, old.message) if old else fallback
+    def _build(self, type_: str) -> kube.Condition:
+        previous = self._previous.get(type_)
+        default = (UNKNOWN, reasons.PENDING, "Not evaluated yet.")
+        kept = (previous.status, previous.reason, previous.message) if previous else default
         status, reason, message = self._set.get(type_, kept)
-        since = old.last_transition_time if old and old.status is status else self._now
+        unchanged = previous is not None and previous.status is status
         return kube.Condition(
             type=type_,
             status=status,
             observed_generation=self._generation,
-            last_transition_time=since,
+            last_transition_time=(
+                previous.last_transition_time if previous and unchanged else self._now
+            ),
             reason=reason,
             message=message,
         )
 
 
-_GOOD = frozenset({reasons.SUCCEEDED, reasons.SERVING, reasons.RUNNING, reasons.SCALED_TO_ZERO})
-"""Reasons of normal events."""
-_QUIET = frozenset(
+_NORMAL: Final = frozenset(
+    {reasons.SUCCEEDED, reasons.SERVING, reasons.RUNNING, reasons.SCALED_TO_ZERO}
+)
+"""Reasons of Normal events; every other event is a Warning."""
+_WITHOUT_EVENT: Final = frozenset(
     {
         reasons.PENDING,
         reasons.QUEUED,
@@ -101,4 +106,4 @@ _QUIET = frozenset(
         reasons.TRAIN_RUN_NOT_READY,
     }
 )
-"""Reasons that a condition tells well enough: an event each would only cost writes."""
+"""Reasons that the condition reports well enough: an event for each would only cost writes."""

@@ -1,152 +1,135 @@
-"""MensCorpus: one Job that builds the corpus, tried until it is published."""
+"""MensCorpus as a kind of run: one Job that builds the corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic
 
-from mens.api import condition_types, corpus, reasons, trainrun
+from mens.api import condition_types, corpus, reasons
 from mens.artifacts import layout, refs
 from mens.runtime import jobs
-from mens_operator.manifests import batch, names, platform
-from mens_operator.plans import facts, outcomes, run_kinds, runs
-
-BESIDE: Final = {"suspend", "retry", "ttl_seconds_after_finished", "active_deadline_seconds"}
-"""Fields of the spec that no output depends on, and that need no new pod either."""
-HOW: Final = {"resources", "queue_name"}
-"""Fields that change how a pod runs, not what comes out."""
+from mens_operator.manifests import batch, platform
+from mens_operator.plans import facts, run_kinds
 
 
-def plan(
-    resource: corpus.MensCorpus,
-    observed: outcomes.Observed,
-    *,
-    now: datetime,
-    installation: platform.Platform,
-    policy: outcomes.Policy,
-) -> outcomes.Outcome:
-    """Decide what should exist for a MensCorpus."""
-    keys = spec_keys(resource)
-    course = runs.Course(_terms(resource, keys, installation), observed, now=now, policy=policy)
-    last = names.parse_job(resource.status.job_name)
-    if course.is_over(same_inputs=last is not None and last[0] in keys):
-        return course.over()
-    if resource.spec.suspend:
-        return course.suspended()
-    job = course.live()
-    if job is not None:
-        return course.replace(job) if course.is_outdated(job) else course.follow(job)
-    pairs = [(key, key) for key in keys]
-    return course.start(pairs, lambda attempt: _job(resource, attempt, installation))
+@dataclass(frozen=True)
+class CorpusKind:
+    """A `run_kinds.RunKind` for one MensCorpus."""
 
+    resource: corpus.MensCorpus
+    installation: platform.Platform
+    status_conditions: Sequence[str] = condition_types.CORPUS
+    inputs_condition: str = condition_types.SOURCES_READY
+    recorded_digests: Sequence[str] = ()
+    first_step_proves_inputs: bool = False
 
-def spec_keys(resource: corpus.MensCorpus | trainrun.MensTrainRun) -> tuple[str, str]:
-    """Return the hash of what the output depends on, and as it was when HOW was part of it.
+    @functools.cached_property
+    def spec_hashes(self) -> tuple[str, str]:
+        """Hashes of the spec fields that the output depends on."""
+        return run_kinds.spec_hashes(self.resource)
 
-    Without defaults: a field that a later version adds must not change it, or an upgrade would
-    throw away what runs and build again what is done.
-    """
-    return _hash(resource, BESIDE | HOW), _hash(resource, BESIDE)
+    @functools.cached_property
+    def pod_settings_hash(self) -> str:
+        """Hash of the spec fields that only change how the pod runs."""
+        return run_kinds.pod_settings_hash(self.resource)
 
+    @property
+    def preconditions(self) -> Mapping[str, tuple[str, str]]:
+        """Conditions that are True once a Job exists."""
+        sources = (reasons.SOURCES_READY, "All sources are readable.")
+        storage = (reasons.STORAGE_READY, f"{self.bucket} is readable and writable.")
+        return {
+            condition_types.SOURCES_READY: sources,
+            condition_types.STORAGE_READY: storage,
+        }
 
-def shape(resource: corpus.MensCorpus | trainrun.MensTrainRun) -> str:
-    """Return the hash of how a pod is to run."""
-    return names.key(resource.spec.model_dump(mode="json", include=HOW, exclude_defaults=True))
+    @property
+    def bucket(self) -> str:
+        """Bucket that the run publishes to."""
+        return self.installation.bucket
 
+    @property
+    def next_step(self) -> str:
+        """What the user can do with the artifact."""
+        return f"Train on it: spec.corpusRef.name: {self.resource.metadata.name}."
 
-def _hash(resource: corpus.MensCorpus | trainrun.MensTrainRun, exclude: set[str]) -> str:
-    spec = resource.spec.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
-    return names.key(resource.metadata.uid, spec)
+    def inputs(
+        self, references: Mapping[tuple[str, str], Mapping[str, Any]], known: facts.Facts
+    ) -> run_kinds.Inputs:
+        """Return no inputs: the Job itself reads the sources."""
+        return run_kinds.Inputs()
 
-
-def _terms(
-    resource: corpus.MensCorpus, keys: tuple[str, ...], installation: platform.Platform
-) -> run_kinds.Terms[corpus.MensCorpusStatus]:
-    return run_kinds.Terms(
-        kind=resource.kind,
-        types=condition_types.CORPUS,
-        inputs_type=condition_types.SOURCES_READY,
-        metadata=resource.metadata,
-        spec_keys=keys,
-        shape=shape(resource),
-        status=resource.status,
-        retry_limit=resource.spec.retry.limit,
-        ttl_seconds=resource.spec.ttl_seconds_after_finished,
-        deadline_seconds=resource.spec.active_deadline_seconds,
-        bucket=installation.bucket,
-        output=lambda key: _output(resource, key, installation),
-        cleared={
-            condition_types.SOURCES_READY: (reasons.SOURCES_READY, "All sources could be read."),
-            condition_types.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
-        },
-        shrink=lambda _status: None,
-        result=_result,
-        progress_proves_inputs=False,
-        doubt=lambda _: "",
-        next_step=f"Train on it: spec.corpusRef.name: {resource.metadata.name}.",
-    )
-
-
-def _output(resource: corpus.MensCorpus, key: str, installation: platform.Platform) -> str:
-    return str(layout.corpus(refs.Uri.parse(installation.bucket), resource.metadata.uid, key))
-
-
-def _job(
-    resource: corpus.MensCorpus, attempt: batch.Attempt, installation: platform.Platform
-) -> Mapping[str, Any]:
-    meta = resource.metadata
-    return batch.job(
-        installation=installation,
-        kind=resource.kind,
-        metadata=meta,
-        image=installation.images.corpus,
-        module="mens_corpus",
-        work=jobs.CorpusJob(
-            resource=jobs.Resource(
-                namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
+    def job(self, attempt: batch.Attempt, inputs: run_kinds.Inputs) -> Mapping[str, Any]:
+        """Return the Job of an attempt."""
+        meta, spec = self.resource.metadata, self.resource.spec
+        return batch.job(
+            installation=self.installation,
+            kind=self.resource.kind,
+            metadata=meta,
+            image=self.installation.images.corpus,
+            module="mens_corpus",
+            work=jobs.CorpusJob(
+                resource=jobs.Resource(
+                    namespace=meta.namespace,
+                    name=meta.name,
+                    uid=meta.uid,
+                    generation=meta.generation,
+                ),
+                spec=spec,
+                attempt=attempt.number,
+                output=self.output(attempt.key),
             ),
-            spec=resource.spec,
-            attempt=attempt.number,
-            output=_output(resource, attempt.key, installation),
-        ),
-        resources=resource.spec.resources,
-        attempt=attempt,
-        deadline_seconds=resource.spec.active_deadline_seconds,
-    )
+            resources=spec.resources,
+            attempt=attempt,
+            deadline_seconds=spec.active_deadline_seconds,
+        )
+
+    def output(self, key: str) -> str:
+        """Return the output folder for a key."""
+        bucket = refs.Uri.parse(self.bucket)
+        return str(layout.corpus(bucket, self.resource.metadata.uid, key))
+
+    def result(self, artifact: facts.Artifact) -> Mapping[str, Any]:
+        """Return row counts and fingerprint; values of an unknown form are left out."""
+        details = artifact.manifest.details
+        fingerprint = details.get("fingerprint")
+        return {
+            "rows": _row_counts(details.get("rows"), details.get("accounting")),
+            "fingerprint": fingerprint[:128] if isinstance(fingerprint, str) else None,
+        }
+
+    def doubts(self, artifact: facts.Artifact) -> str:
+        """Return no doubts: a corpus is validated before it is published."""
+        return ""
+
+    def less_memory(self, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return None: a corpus has no setting that uses less memory."""
+        return None
 
 
-def _result(found: facts.Artifact) -> Mapping[str, Any]:
-    """Read the corpus's figures from its manifest; figures of an unknown shape are left out."""
-    details = found.manifest.details
-    fingerprint = details.get("fingerprint")
-    return {
-        "rows": _rows(details.get("rows"), details.get("accounting")),
-        "fingerprint": fingerprint[:128] if isinstance(fingerprint, str) else None,
-    }
-
-
-_FATES: Final = {
+_ACCOUNTING: Final = {
     "duplicate": ("deduplicated",),
     "filtered": ("filtered", "sampledOut"),
     "quarantined": ("quarantined",),
 }
-"""Field of `status.rows` -> what the accounting of a corpus calls it, by source and by reason."""
+"""Field of `status.rows` -> its names in the manifest's accounting, by source and by reason."""
 
 
-def _rows(rows: Any, accounting: Any) -> corpus.RowCounts | None:
+def _row_counts(rows: Any, accounting: Any) -> corpus.RowCounts | None:
     try:
-        gone = {
-            name: sum(
-                sum(source[fate].values()) for source in accounting.values() for fate in fates
+        removed = {
+            field: sum(
+                sum(source[name].values()) for source in accounting.values() for name in names_
             )
-            for name, fates in _FATES.items()
+            for field, names_ in _ACCOUNTING.items()
         }
     except (AttributeError, KeyError, TypeError):
-        gone = {}
+        removed = {}
     try:
-        return corpus.RowCounts.model_validate({**rows, **gone}) if rows else None
+        return corpus.RowCounts.model_validate({**rows, **removed}) if rows else None
     except (TypeError, pydantic.ValidationError):
         return None

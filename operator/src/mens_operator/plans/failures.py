@@ -1,4 +1,4 @@
-"""Why an attempt ended early or has not begun, and what that calls for."""
+"""Why an attempt failed or has not started, by failure class."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from mens.runtime import jobs
 from mens_operator.plans import children
 
 
-class Class(enum.Enum):
-    """What to do about it."""
+class FailureClass(enum.Enum):
+    """Decides whether and when another attempt follows; see `failure_policy`."""
 
-    WRONG_INPUT = "wrong input"
-    """Somebody must change something; try again slowly."""
+    INVALID_INPUT = "invalid input"
+    """The user must change an input. Retry slowly; does not count against the limit."""
     STORAGE = "storage"
-    """Try again soon."""
-    MEMORY = "memory"
-    """Try again with less."""
-    DEFECT = "defect"
-    """Try again, but not for ever."""
+    """Storage or network. Retry soon; does not count against the limit."""
+    OUT_OF_MEMORY = "out of memory"
+    """Retry with less memory, if the run has a way to use less."""
+    INTERNAL = "internal"
+    """A defect of the program. Retry up to `spec.retry.limit` times."""
     PREEMPTED = "preempted"
-    """Nobody's fault: try again, does not count."""
+    """Eviction, preemption or deletion of the pod. Retry; does not count against the limit."""
     DEADLINE = "deadline"
-    """It took too long: the end."""
-    POINTLESS = "pointless"
-    """The same spec would end so again: the end, until it is changed."""
+    """The attempt took too long. Final."""
+    PERMANENT = "permanent"
+    """The same spec would fail again. Final until the spec changes."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The ending of an attempt."""
+class Failure:
+    """The failure of one attempt."""
 
-    kind: Class
+    failure_class: FailureClass
     reason: str
     message: str
     adapter: str | None = None
-    """Name of the adapter that it is about, if it is about one."""
+    """Name of the adapter that caused it, if one did."""
 
 
-_BY_CODE: Final = {
-    jobs.ExitCode.INPUT_WRONG: Class.WRONG_INPUT,
-    jobs.ExitCode.STORAGE_TROUBLE: Class.STORAGE,
-    jobs.ExitCode.OUT_OF_MEMORY: Class.MEMORY,
-    jobs.ExitCode.KILLED: Class.MEMORY,
-    jobs.ExitCode.PREEMPTED: Class.PREEMPTED,
+_BY_EXIT_CODE: Final = {
+    jobs.ExitCode.INPUT_WRONG: FailureClass.INVALID_INPUT,
+    jobs.ExitCode.STORAGE_TROUBLE: FailureClass.STORAGE,
+    jobs.ExitCode.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
+    jobs.ExitCode.KILLED: FailureClass.OUT_OF_MEMORY,
+    jobs.ExitCode.PREEMPTED: FailureClass.PREEMPTED,
 }
-"""Every other code is a defect."""
-_FALLBACK: Final = {
-    Class.WRONG_INPUT: reasons.FAILED,
-    Class.STORAGE: reasons.STORAGE_UNREACHABLE,
-    Class.MEMORY: reasons.OUT_OF_MEMORY,
-    Class.DEFECT: reasons.INTERNAL_ERROR,
-    Class.PREEMPTED: reasons.PREEMPTED,
+"""Every other exit code is INTERNAL."""
+_EXIT_CODES: Final = frozenset(int(code) for code in jobs.ExitCode)
+_DEFAULT_REASON: Final = {
+    FailureClass.INVALID_INPUT: reasons.FAILED,
+    FailureClass.STORAGE: reasons.STORAGE_UNREACHABLE,
+    FailureClass.OUT_OF_MEMORY: reasons.OUT_OF_MEMORY,
+    FailureClass.INTERNAL: reasons.INTERNAL_ERROR,
+    FailureClass.PREEMPTED: reasons.PREEMPTED,
 }
-"""Reason where the program could not say one."""
+"""Reason if the program could not report one."""
 
-_POINTLESS: Final = frozenset({reasons.DIVERGED})
-"""Reasons that depend on spec, seed and inputs alone: another attempt would end the same."""
+_PERMANENT: Final = frozenset({reasons.DIVERGED})
+"""Reasons that depend on spec, seed and inputs alone: another attempt would fail again."""
 
 _CONDITION: Final = {
     reasons.LICENSE_UNKNOWN: condition_types.LICENSE_CLEARED,
@@ -69,75 +70,79 @@ _CONDITION: Final = {
     reasons.STORAGE_DENIED: condition_types.STORAGE_READY,
     reasons.BUCKET_NOT_FOUND: condition_types.STORAGE_READY,
 }
-"""Which condition a reason answers; every other reason is about the run's own inputs."""
+"""The condition type that a reason belongs to; every other reason is about the run's own inputs."""
 
 
-def condition_of(reason: str, otherwise: str) -> str:
+def condition_for(reason: str, default: str) -> str:
     """Return the type of the condition that a reason belongs to."""
-    return _CONDITION.get(reason, otherwise)
+    return _CONDITION.get(reason, default)
 
 
-def verdict(job: children.Job, pods: Sequence[children.Pod]) -> Verdict | None:
-    """Judge a failed Job by its own pods; None while no pod of it has been seen to end."""
+def of_job(job: children.Job, pods: Sequence[children.Pod]) -> Failure | None:
+    """Return why a Job failed, judged by its own pods; None until one of them has ended."""
     if job.failed == "DeadlineExceeded":
         limit = f"spec.activeDeadlineSeconds ({job.deadline})"
-        text = f"The attempt took longer than {limit}: raise it and apply again."
-        return Verdict(Class.DEADLINE, reasons.DEADLINE_EXCEEDED, text)
+        text = f"The attempt took longer than {limit}. Raise it and apply again."
+        return Failure(FailureClass.DEADLINE, reasons.DEADLINE_EXCEEDED, text)
     for pod in reversed(pods):
-        if pod.disrupted is not None:
-            return Verdict(Class.PREEMPTED, reasons.PREEMPTED, children.sentence(pod.disrupted))
-        if pod.overflowed is not None:
-            text = f"{children.sentence(pod.overflowed)} Raise spec.resources.scratch."
-            return Verdict(Class.DEFECT, reasons.SCRATCH_FULL, text)
-        if pod.ended is not None and pod.finished:
-            return of_container(pod.ended)
+        if pod.disruption is not None:
+            text = children.sentence(pod.disruption)
+            return Failure(FailureClass.PREEMPTED, reasons.PREEMPTED, text)
+        if pod.volume_eviction is not None:
+            text = f"{children.sentence(pod.volume_eviction)} Raise spec.resources.scratch."
+            return Failure(FailureClass.INTERNAL, reasons.SCRATCH_FULL, text)
+        if pod.terminated is not None and pod.finished:
+            return of_container(pod.terminated)
     return None
 
 
-def step(reason: str, job: children.Job, pod: children.Pod | None, namespace: str) -> str:
-    """Return what a person can do about an attempt that has not begun."""
+def of_deleted_pod() -> Failure:
+    """Return the failure of a Job whose pod was deleted before its end was seen."""
+    text = "The pod was deleted before it ended."
+    return Failure(FailureClass.PREEMPTED, reasons.PREEMPTED, text)
+
+
+def of_container(terminated: children.Terminated) -> Failure:
+    """Return why a container failed, from its exit code and its termination message."""
+    code = terminated.exit_code
+    failure_class = FailureClass.INTERNAL
+    if code in _EXIT_CODES:
+        failure_class = _BY_EXIT_CODE.get(jobs.ExitCode(code), FailureClass.INTERNAL)
+    if terminated.reason == "OOMKilled":
+        failure_class = FailureClass.OUT_OF_MEMORY
+    reported = terminated.termination
+    if reported is not None:
+        if reported.reason in _PERMANENT:
+            failure_class = FailureClass.PERMANENT
+        message = children.sentence(reported.message)
+        reason = _condition_reason(reported.reason, failure_class)
+        return Failure(failure_class, reason, message, reported.adapter)
+    if failure_class is FailureClass.OUT_OF_MEMORY:
+        # The last log lines are about anything but memory: a killed process cannot write.
+        text = f"The process was killed because it ran out of memory (exit code {code}). Raise"
+        text = f"{text} spec.resources.memory."
+        return Failure(failure_class, _DEFAULT_REASON[failure_class], text)
+    log = children.log_excerpt(terminated.message)
+    text = f"Exit code {code}" + (f" ({terminated.reason})" if terminated.reason else "")
+    text = f"{text}: {log}" if log else text
+    return Failure(failure_class, _DEFAULT_REASON[failure_class], children.sentence(text))
+
+
+def _condition_reason(reason: str, failure_class: FailureClass) -> str:
+    """Return the reported reason if a condition may have it, else the default of the class."""
+    valid = reason.isalnum() and reason[:1].isupper() and reason.isascii() and len(reason) <= 128
+    return reason if valid else _DEFAULT_REASON[failure_class]
+
+
+def next_step(reason: str, job: children.Job, pod: children.Pod | None, namespace: str) -> str:
+    """Return what the user can do about an attempt that has not started."""
     name = pod.name if pod else ""
     steps = {
-        reasons.UNSCHEDULABLE: "Lower spec.resources or add a node that has them"
+        reasons.UNSCHEDULABLE: "Lower spec.resources, or add a node that provides them"
         f" (kubectl describe pod -n {namespace} {name}).",
         reasons.IMAGE_PULL_FAILED: "Make the image available to the node, or correct the"
         " operator's image setting.",
         reasons.POD_NOT_STARTED: f"See kubectl describe pod -n {namespace} {name}.",
     }
-    waiting = "Waiting for the queue" if job.suspended else "Waiting for a pod to start"
+    waiting = "Waiting for the queue" if job.suspended else "Waiting for the pod to start"
     return steps.get(reason, f"{waiting} (kubectl describe job -n {namespace} {job.name}).")
-
-
-def lost() -> Verdict:
-    """Return the verdict on a failed Job whose pod nobody saw: it was deleted."""
-    return Verdict(Class.PREEMPTED, reasons.PREEMPTED, "The pod was deleted before it ended.")
-
-
-def of_container(ended: children.Ended) -> Verdict:
-    """Judge the end of a container by exit code and termination message."""
-    kind = _BY_CODE.get(jobs.ExitCode(ended.code)) if ended.code in _CODES else None
-    if ended.reason == "OOMKilled":
-        kind = Class.MEMORY
-    kind = kind or Class.DEFECT
-    said = ended.termination
-    if said is not None:
-        kind = Class.POINTLESS if said.reason in _POINTLESS else kind
-        words = children.sentence(said.message)
-        return Verdict(kind, _word(said.reason, kind), words, said.adapter)
-    if kind is Class.MEMORY:
-        # The last lines of its log are about anything but memory: nobody could write a word.
-        text = f"The process was killed for memory (exit code {ended.code}). Raise"
-        return Verdict(kind, _FALLBACK[kind], f"{text} spec.resources.memory.")
-    words = children.plain(ended.message)
-    text = f"Exit code {ended.code}" + (f" ({ended.reason})" if ended.reason else "")
-    text = f"{text}: {words}" if words else text
-    return Verdict(kind, _FALLBACK[kind], children.sentence(text))
-
-
-_CODES: Final = frozenset(int(code) for code in jobs.ExitCode)
-
-
-def _word(reason: str, kind: Class) -> str:
-    """Return the program's reason if it is one that a condition may carry."""
-    usable = reason.isalnum() and reason[:1].isupper() and reason.isascii() and len(reason) <= 128
-    return reason if usable else _FALLBACK[kind]

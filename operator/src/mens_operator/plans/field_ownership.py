@@ -1,9 +1,9 @@
-"""Which field of an object of ours somebody else has written since.
+"""Finds fields of an applied object that another client has written since.
 
-The API server keeps, for everybody who applies, the fields that are theirs; whoever changes or
-removes one takes it away. That tells a change by others from the API server's own hand: defaults,
-other spellings of a quantity and what admission rewrites leave a field ours, so that no value has
-to be compared and nothing is put back for ever.
+The API server records for each field manager the fields that it applied (`managedFields`); another
+client that changes or removes a field takes its ownership. This tells changes by other clients from
+those of the API server itself: defaults, other spellings of a quantity and rewrites by admission
+leave the ownership unchanged. No values have to be compared, and no correction repeats forever.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def taken(wanted: Any, owned: Mapping[str, Any], at: str = "spec") -> str | None:
-    """Return the path of the first field that we set and that is no longer ours.
+def lost_field(applied: Any, owned: Mapping[str, Any], path: str = "spec") -> str | None:
+    """Return the path of the first field of `applied` that the operator no longer owns.
 
-    `owned` is the part of `fieldsV1` that belongs to `wanted`; an empty one is a value that is
-    owned as a whole.
+    `owned` is the part of `fieldsV1` for `applied`; an empty one means that the value is owned as a
+    whole.
     """
     if not owned:
         return None
-    for name, path, value in _parts(wanted, owned, at):
+    for name, child_path, value in _children(applied, owned, path):
         if value in ("", None, [], {}):
             continue  # The API server does not store it.
-        found = path if name not in owned else taken(value, owned[name], path)
+        found = child_path if name not in owned else lost_field(value, owned[name], child_path)
         if found is not None:
             return found
     return None
 
 
-def _parts(wanted: Any, owned: Mapping[str, Any], at: str) -> list[tuple[str, str, Any]]:
-    """Return name in `fieldsV1`, path and value of everything directly below."""
-    if isinstance(wanted, Mapping):
-        return [(f"f:{name}", f"{at}.{name}", value) for name, value in wanted.items()]
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        return [(_item(each, owned), _path(each, at), each) for each in wanted]
+def _children(applied: Any, owned: Mapping[str, Any], path: str) -> list[tuple[str, str, Any]]:
+    """Return name in `fieldsV1`, path and value of each direct child of a value."""
+    if isinstance(applied, Mapping):
+        return [(f"f:{name}", f"{path}.{name}", value) for name, value in applied.items()]
+    if isinstance(applied, Sequence) and not isinstance(applied, str):
+        return [(_item_name(each, owned), _item_path(each, path), each) for each in applied]
     return []
 
 
-def _item(item: Any, owned: Mapping[str, Any]) -> str:
-    """Return the key by which `fieldsV1` knows an item of a list; empty if it knows none."""
+def _item_name(item: Any, owned: Mapping[str, Any]) -> str:
+    """Return the key of a list item in `fieldsV1`; empty if it has none."""
     for name in owned:
         if name.startswith("k:"):
             fields = json.loads(name.removeprefix("k:"))
@@ -49,6 +49,6 @@ def _item(item: Any, owned: Mapping[str, Any]) -> str:
     return ""
 
 
-def _path(item: Any, at: str) -> str:
+def _item_path(item: Any, path: str) -> str:
     name = item.get("name") or item.get("mountPath") if isinstance(item, Mapping) else None
-    return f"{at}[{name}]"
+    return f"{path}[{name}]"

@@ -1,4 +1,8 @@
-"""From an object of one of the three kinds to its Outcome: total, whatever the API server holds."""
+"""Plans a resource of one of the three kinds; never raises, whatever the API server holds.
+
+`plan` parses the resource and calls the plan of its kind. If it cannot be parsed or planned, its
+conditions report the reason.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +19,19 @@ import pydantic
 from mens.api import condition_types, corpus, kube, reasons, serve, trainrun
 from mens.artifacts import errors
 from mens_operator.manifests import names, platform
-from mens_operator.plans import children, conditions, outcomes
-from mens_operator.plans import corpus as corpora
-from mens_operator.plans import serve as endpoints
-from mens_operator.plans import trainrun as runs
+from mens_operator.plans import children, conditions, outcomes, run_kinds, runs
+from mens_operator.plans import corpus as corpus_plan
+from mens_operator.plans import serve as serve_plan
+from mens_operator.plans import trainrun as trainrun_plan
 
 _LOG = logging.getLogger(__name__)
 
-_TYPES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+CONDITION_TYPES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "MensCorpus": (condition_types.CORPUS, condition_types.SUCCEEDED),
     "MensTrainRun": (condition_types.TRAIN_RUN, condition_types.SUCCEEDED),
     "MensServe": (condition_types.SERVE, condition_types.READY),
 }
+"""By kind: types of all conditions, and the type of the one that summarizes them."""
 _Resource: TypeAlias = corpus.MensCorpus | trainrun.MensTrainRun | serve.MensServe
 _MODELS: Final[Mapping[str, type[_Resource]]] = {
     "MensCorpus": corpus.MensCorpus,
@@ -43,43 +48,40 @@ def plan(
     installation: platform.Platform,
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
-    """Decide what should exist for a resource as the API server holds it."""
+    """Decide what should exist for a resource, given as JSON of the API server."""
     meta = kube.ObjectMeta.model_validate(raw["metadata"])
     if meta.deletion_timestamp is not None:
-        return outcomes.Outcome()  # The garbage collector takes the children along.
+        return outcomes.Outcome()  # The garbage collector deletes the children.
     if meta.annotations.get(names.PAUSE_ANNOTATION) == "disabled":
         return _paused(raw, meta, now)
     try:
         resource = _MODELS[raw["kind"]].model_validate(raw)
     except pydantic.ValidationError as error:
-        return _unreadable(raw, meta, error, now, policy)
+        return _spec_invalid(raw, meta, error, now, policy)
     try:
-        return _decide(
-            resource, observed, {"now": now, "installation": installation, "policy": policy}
-        )
+        if isinstance(resource, serve.MensServe):
+            return serve_plan.plan(
+                resource, observed, now=now, installation=installation, policy=policy
+            )
+        return runs.plan(_run_kind(resource, installation), observed, now=now, policy=policy)
     except errors.NameRefused as error:
-        text = f"{children.sentence(str(error))} Correct it where it is set."
-        return _unplanned(raw, meta, (error.reason, text), now, policy)
+        text = f"{children.sentence(str(error))} Correct the field or setting that contains it."
+        problem = (error.reason, text)
     except Exception as error:
         _LOG.exception("%s %s/%s: planning failed", raw["kind"], meta.namespace, meta.name)
-        text = f"{_place(error)}: see the operator's log and please report it; it is tried again."
-        return _unplanned(raw, meta, (reasons.INTERNAL_ERROR, text), now, policy)
+        text = f"{_place(error)}. See the operator's log and report it; the operator retries."
+        problem = (reasons.INTERNAL_ERROR, text)
+    return _planning_failed(raw, meta, problem, now, policy)
 
 
-def _decide(
-    resource: _Resource, observed: outcomes.Observed, arguments: Mapping[str, Any]
-) -> outcomes.Outcome:
-    match resource:
-        case corpus.MensCorpus():
-            return corpora.plan(resource, observed, **arguments)
-        case trainrun.MensTrainRun():
-            return runs.plan(resource, observed, **arguments)
-        case _:
-            return endpoints.plan(resource, observed, **arguments)
+def _run_kind(resource: run_kinds.Run, installation: platform.Platform) -> run_kinds.RunKind:
+    if isinstance(resource, corpus.MensCorpus):
+        return corpus_plan.CorpusKind(resource, installation)
+    return trainrun_plan.TrainRunKind(resource, installation)
 
 
 def references(raw: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Return kind and name of the other resources that a resource refers to, if it can be read."""
+    """Return (kind, name) of the resources that a resource refers to; empty if unreadable."""
     spec = _mapping(raw.get("spec"))
     if raw["kind"] == "MensTrainRun":
         kind, named = "MensCorpus", [_mapping(spec.get("corpusRef")).get("name")]
@@ -98,18 +100,18 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _paused(raw: Mapping[str, Any], meta: kube.ObjectMeta, now: datetime) -> outcomes.Outcome:
+    stated, top = _conditions(raw, meta, now)
+    if stated.was(top, conditions.TRUE) or stated.was(top, conditions.FALSE):
+        return outcomes.Outcome()
     text = (
-        f"Reconciliation is disabled by the annotation {names.PAUSE_ANNOTATION}. Remove the"
+        f"The annotation {names.PAUSE_ANNOTATION}: disabled stops all changes. Remove the"
         " annotation to resume."
     )
-    draft, top = _draft(raw, meta, now)
-    if draft.was(top, conditions.TRUE) or draft.was(top, conditions.FALSE):
-        return outcomes.Outcome()
-    draft.set(top, conditions.UNKNOWN, reasons.DISABLED, text)
-    return _only_conditions(raw, meta, draft)
+    stated.set(top, conditions.UNKNOWN, reasons.DISABLED, text)
+    return _with_conditions(raw, meta, stated)
 
 
-def _unreadable(
+def _spec_invalid(
     raw: Mapping[str, Any],
     meta: kube.ObjectMeta,
     error: pydantic.ValidationError,
@@ -117,39 +119,37 @@ def _unreadable(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     if _is_over(raw, meta):
-        return outcomes.Outcome()  # As a version that could read it has said.
+        return outcomes.Outcome()  # A version that could read the spec has recorded the end.
     first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    value = children.shortened(json.dumps(first["input"], default=str), 120)
+    field = ".".join(str(part) for part in first["loc"])
+    value = children.single_line(json.dumps(first["input"], default=str), 120)
     text = (
-        f"{where} is {value}: {first['msg']}."
-        " Correct it, or install an operator that knows the field."
+        f"{field} is {value}: {first['msg']}."
+        " Correct it, or install an operator version that supports the field."
     )
-    draft, top = _draft(raw, meta, now)
-    draft.set(top, conditions.FALSE, reasons.SPEC_INVALID, text)
-    return _only_conditions(raw, meta, draft, requeue_after=policy.wrong_input.longest)
+    stated, top = _conditions(raw, meta, now)
+    stated.set(top, conditions.FALSE, reasons.SPEC_INVALID, text)
+    return _with_conditions(raw, meta, stated, requeue_after=policy.invalid_input.maximum)
 
 
-def _unplanned(
+def _planning_failed(
     raw: Mapping[str, Any],
     meta: kube.ObjectMeta,
-    said: tuple[str, str],
+    problem: tuple[str, str],
     now: datetime,
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
-    """Say in the top condition why there is no plan, and look again after a pause that grows."""
+    """Report reason and message of a failed plan, and plan again after a growing delay."""
     if _is_over(raw, meta):
         return outcomes.Outcome()
-    draft, top = _draft(raw, meta, now)
+    stated, top = _conditions(raw, meta, now)
     if (raw.get("status") or {}).get("completionTime"):
-        top = (
-            condition_types.RUNNING
-        )  # The good end of an older spec may be the end of this one too.
+        # The success of an older spec may be valid for the current one too.
+        top = condition_types.RUNNING
     state = conditions.UNKNOWN if top == condition_types.SUCCEEDED else conditions.FALSE
-    draft.set(top, state, *said)
-    return _only_conditions(
-        raw, meta, draft, requeue_after=policy.defect.since(draft.age(top, state))
-    )
+    stated.set(top, state, *problem)
+    delay = policy.internal_error.for_age(stated.age(top, state))
+    return _with_conditions(raw, meta, stated, requeue_after=delay)
 
 
 def _is_over(raw: Mapping[str, Any], meta: kube.ObjectMeta) -> bool:
@@ -160,46 +160,53 @@ def _is_over(raw: Mapping[str, Any], meta: kube.ObjectMeta) -> bool:
 
 
 def _place(error: Exception) -> str:
-    """Return kind and place of an error; its text may hold what only the log should."""
+    """Return type and place of an error; its text may contain what only the log may hold."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno} while planning"
 
 
-def refused(raw: Mapping[str, Any], why: str, now: datetime) -> outcomes.Outcome:
-    """Say what the API server refuses; a run may still succeed, an endpoint is not ready."""
+def refused(raw: Mapping[str, Any], message: str, now: datetime) -> outcomes.Outcome:
+    """Report that the API server refuses an object; a run may still succeed."""
     meta = kube.ObjectMeta.model_validate(raw["metadata"])
-    draft, top = _draft(raw, meta, now)
+    stated, top = _conditions(raw, meta, now)
     state = conditions.UNKNOWN if top == condition_types.SUCCEEDED else conditions.FALSE
-    text = f"{children.sentence(why)} Make it possible or change the spec; it is tried again."
-    draft.set(top, state, reasons.OBJECT_REFUSED, text)
-    return _only_conditions(raw, meta, draft)
+    text = (
+        f"{children.sentence(message)} Remove the cause or change the spec; the operator retries."
+    )
+    stated.set(top, state, reasons.OBJECT_REFUSED, text)
+    return _with_conditions(raw, meta, stated)
 
 
-def _draft(
+def _conditions(
     raw: Mapping[str, Any], meta: kube.ObjectMeta, now: datetime
-) -> tuple[conditions.Draft, str]:
-    types, top = _TYPES[raw["kind"]]
-    before = []
+) -> tuple[conditions.ConditionSet, str]:
+    """Return the readable conditions of a status, and the type of the summarizing one."""
+    types, top = CONDITION_TYPES[raw["kind"]]
+    previous = []
     for item in (raw.get("status") or {}).get("conditions") or ():
         try:
-            before.append(kube.Condition.model_validate(item))
+            previous.append(kube.Condition.model_validate(item))
         except pydantic.ValidationError:
             continue
-    return conditions.Draft(before, types, generation=meta.generation, now=now), top
+    return conditions.ConditionSet(previous, types, generation=meta.generation, now=now), top
 
 
-def _only_conditions(
+def _with_conditions(
     raw: Mapping[str, Any],
     meta: kube.ObjectMeta,
-    draft: conditions.Draft,
+    stated: conditions.ConditionSet,
     *,
     requeue_after: float | None = None,
 ) -> outcomes.Outcome:
-    """Keep the status as it is, unread, but for its conditions."""
-    stated = [condition.wire() for condition in draft.done()]
+    """Return an outcome that replaces the conditions and keeps the rest of the status unread."""
     kept = dict(raw.get("status") or {})
-    # An end that was reached under an older spec must not become that of today's.
-    seen = kept.get("observedGeneration", 0) if kept.get("completionTime") else meta.generation
-    status = {**kept, "observedGeneration": seen, "conditions": stated}
-    notes = draft.notes(_TYPES[raw["kind"]][1])
-    return outcomes.Outcome(status=status, notes=notes, requeue_after=requeue_after)
+    # The end of an older spec must not become that of the current one.
+    generation = (
+        kept.get("observedGeneration", 0) if kept.get("completionTime") else meta.generation
+    )
+    items = [condition.wire() for condition in stated.build()]
+    return outcomes.Outcome(
+        status={**kept, "observedGeneration": generation, "conditions": items},
+        events=stated.events(CONDITION_TYPES[raw["kind"]][1]),
+        requeue_after=requeue_after,
+    )

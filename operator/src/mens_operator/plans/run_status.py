@@ -1,156 +1,139 @@
-"""The status of a run while a plan works on it: what is kept, what changes, what is said."""
+"""Builds the status of a run: keeps what it was, changes fields, sets conditions."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any
 
 import pydantic
 
 from mens.api import condition_types, reasons, status
 from mens.runtime import jobs
 from mens_operator.manifests import names
-from mens_operator.plans import children, conditions, facts, outcomes, run_kinds
+from mens_operator.plans import children, conditions, outcomes, run_kinds
 
 
-class Telling(Generic[run_kinds.StatusT]):
-    """What is known about one run, and the words for it."""
+class Builder:
+    """The status of one run while a plan works on it."""
 
-    def __init__(
-        self,
-        given: run_kinds.Terms[run_kinds.StatusT],
-        observed: outcomes.Observed,
-        *,
-        now: datetime,
-        policy: outcomes.Policy,
-    ) -> None:
-        self.terms = given
-        self.policy = policy
-        self.now = now
-        self.facts = facts.Facts(observed.answers)
-        self.children = children.children(observed.children, given.metadata)
-        self.draft = conditions.Draft(
-            given.status.conditions,
-            given.types,
-            generation=given.metadata.generation,
-            now=now,
+    def __init__(self, kind: run_kinds.RunKind, now: datetime) -> None:
+        self._kind = kind
+        self._generation = kind.resource.metadata.generation
+        self.previous: status.RunStatus = kind.resource.status
+        """The status before this plan."""
+        self.conditions = conditions.ConditionSet(
+            self.previous.conditions, kind.status_conditions, generation=self._generation, now=now
         )
         self._changes: dict[str, Any] = {}
 
-    def _adopt(self, job: children.Job) -> None:
-        """Take over an attempt; one of other inputs begins a new count."""
-        before = self.terms.status
-        last = names.parse_job(before.job_name)
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """The fields that this plan has changed so far."""
+        return self._changes
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that count against the retry limit."""
+        return int(self._changes.get("attempts", self.previous.attempts))
+
+    def update(self, **fields: Any) -> None:
+        """Change fields."""
+        self._changes |= fields
+
+    def adopt(self, job: children.Job) -> None:
+        """Make a Job the current attempt; a Job with another key starts a new count."""
+        previous = self.previous
+        last = names.parse_job(previous.job_name)
         self._changes = {"job_name": job.name, "next_attempt_time": None}
-        if before.job_name != job.name:
-            self._changes["progress"] = None  # of another attempt
-        fresh = {"start_time": job.created, "attempts": 0, "completion_time": None}
-        if last is None or last[0] != job.key or before.completion_time is not None:
+        if previous.job_name != job.name:
+            self._changes["progress"] = None  # It belongs to another attempt.
+        if last is None or last[0] != job.key or previous.completion_time is not None:
             kept = {"conditions", "observed_generation"}
-            gone = {
+            defaults = {
                 name: field.get_default()
-                for name, field in type(before).model_fields.items()
+                for name, field in type(previous).model_fields.items()
                 if name not in kept
             }
-            self._changes = {**gone, **self._changes, **fresh}
+            self._changes = {**defaults, **self._changes, "start_time": job.created}
 
-    def _waiting(self, reason: str, text: str) -> None:
-        self.draft.set(condition_types.QUEUED, conditions.TRUE, reason, text)
-        self.draft.set(condition_types.RUNNING, conditions.FALSE, reason, text)
-        self.draft.set(condition_types.SUCCEEDED, conditions.UNKNOWN, reason, text)
-
-    def _left(self, grace: float, since: datetime) -> float:
-        """Return what is left of a grace; none if our clock is behind that of the API server."""
-        age = (self.now - since).total_seconds()
-        return grace - age if age >= 0 else 0.0
-
-    def _until_stuck(self, pod: children.Pod) -> float:
-        """Return the seconds until a pod that is being deleted counts as stuck."""
-        if pod.due is None:
-            return 5.0  # The garbage collector comes to it within seconds.
-        left = (pod.due - self.now).total_seconds() + self.policy.stuck_grace
-        return max(left + 1.0, 1.0)
-
-    def _withdraw(self, standing: set[str]) -> None:
-        """Take back what stood in the way before and does not now."""
-        text = "What was said before is gone; the next attempt tells."
-        for type_ in {*self.terms.cleared, condition_types.LICENSE_CLEARED} - standing:
-            if self.draft.was(type_, conditions.FALSE):
-                self.draft.set(type_, conditions.UNKNOWN, reasons.PENDING, text)
-
-    def _attempts(self) -> int:
-        return int(self._changes.get("attempts", self.terms.status.attempts))
-
-    def _mirror(self, progress: jobs.Progress | None, *, done: bool = False) -> None:
-        """Take over figures; those that the API does not allow are worth no run."""
+    def set_progress(self, progress: jobs.Progress | None, *, done: bool = False) -> None:
+        """Copy the progress; values that the API does not allow are ignored."""
         if progress is not None:
             with contextlib.suppress(pydantic.ValidationError):
-                self._changes["progress"] = status.Progress.model_validate(progress.model_dump())
-        shown = self._changes.get("progress", self.terms.status.progress)
-        if done and shown is not None:
-            over = {"stage": "Done", "eta_seconds": None}
-            self._changes["progress"] = shown.model_copy(update=over)
+                self.update(progress=status.Progress.model_validate(progress.model_dump()))
+        current = self._changes.get("progress", self.previous.progress)
+        if done and current is not None:
+            finished = {"stage": "Done", "eta_seconds": None}
+            self.update(progress=current.model_copy(update=finished))
 
-    def _idle(self, reason: str, text: str) -> None:
-        self.draft.set(condition_types.QUEUED, conditions.FALSE, reason, text)
-        self.draft.set(condition_types.RUNNING, conditions.FALSE, reason, text)
+    def set_waiting(self, reason: str, message: str) -> None:
+        """Set the conditions of a run that waits for its pod."""
+        self.conditions.set(condition_types.QUEUED, conditions.TRUE, reason, message)
+        self.conditions.set(condition_types.RUNNING, conditions.FALSE, reason, message)
+        self.conditions.set(condition_types.SUCCEEDED, conditions.UNKNOWN, reason, message)
 
-    def _clear(self, *, working: bool) -> None:
-        """State what the existence of a Job proves, and the inputs once it has used them."""
-        for type_, (reason, text) in self.terms.cleared.items():
-            if type_ != self.terms.inputs_type or working:
-                self.draft.set(type_, conditions.TRUE, reason, text)
-        if not working:
-            text = "The Job checks its inputs first."
-            self.draft.set(self.terms.inputs_type, conditions.UNKNOWN, reasons.PENDING, text)
-        if condition_types.LICENSE_CLEARED not in self.terms.cleared:
-            text = "The Job reads each input's license."
-            self.draft.set(
-                condition_types.LICENSE_CLEARED, conditions.UNKNOWN, reasons.PENDING, text
+    def set_running(self, message: str) -> None:
+        """Set the conditions of a run whose pod is running."""
+        reason = reasons.RUNNING
+        self.conditions.set(condition_types.RUNNING, conditions.TRUE, reason, message)
+        self.conditions.set(condition_types.QUEUED, conditions.FALSE, reason, "The pod is running.")
+        self.conditions.set(condition_types.SUCCEEDED, conditions.UNKNOWN, reason, message)
+
+    def set_idle(self, reason: str, message: str) -> None:
+        """Set the conditions of a run that neither waits for a pod nor has one running."""
+        self.conditions.set(condition_types.QUEUED, conditions.FALSE, reason, message)
+        self.conditions.set(condition_types.RUNNING, conditions.FALSE, reason, message)
+
+    def set_preconditions(self, *, inputs_proven: bool) -> None:
+        """Set the conditions that a Job's existence proves; inputs only if it has used them."""
+        inputs = self._kind.inputs_condition
+        for type_, (reason, message) in self._kind.preconditions.items():
+            if type_ != inputs or inputs_proven:
+                self.conditions.set(type_, conditions.TRUE, reason, message)
+        if not inputs_proven:
+            message = "The Job validates its inputs when it starts."
+            self.conditions.set(inputs, conditions.UNKNOWN, reasons.PENDING, message)
+        if condition_types.LICENSE_CLEARED not in self._kind.preconditions:
+            message = "The Job determines the license of each input."
+            self.conditions.set(
+                condition_types.LICENSE_CLEARED, conditions.UNKNOWN, reasons.PENDING, message
             )
 
-    def _keep_cause(self, job: children.Job) -> str:
-        """Leave what the attempt before ran into as it stands, and return it in words.
+    def reset_resolved(self, unmet: set[str]) -> None:
+        """Reset the conditions that were False and are not among the unmet ones any more."""
+        message = "The earlier problem is resolved; waiting for the next attempt."
+        for type_ in {*self._kind.preconditions, condition_types.LICENSE_CLEARED} - unmet:
+            if self.conditions.was(type_, conditions.FALSE):
+                self.conditions.set(type_, conditions.UNKNOWN, reasons.PENDING, message)
 
-        Whoever reads that the next attempt waits for a node would look for nodes only.
+    def keep_previous_failure(self, job: children.Job) -> str:
+        """Keep the False conditions of the previous attempt, and return them as a sentence.
+
+        A user who only reads that the next attempt waits for a node would look for nodes only.
         """
         if job.attempt == 1:
             return ""
-        words = []
-        for type_ in (*self.terms.cleared, condition_types.LICENSE_CLEARED):
-            old = self.draft.before(type_)
-            if old is not None and old.status is conditions.FALSE:
-                self.draft.set(type_, conditions.FALSE, old.reason, old.message)
-                words.append(f"{old.reason}: {old.message}")
-        causes = " ".join(dict.fromkeys(words))
-        return f"Attempt {job.attempt - 1} ended with {causes}" if causes else ""
+        causes = []
+        for type_ in (*self._kind.preconditions, condition_types.LICENSE_CLEARED):
+            previous = self.conditions.previous(type_)
+            if previous is not None and previous.status is conditions.FALSE:
+                self.conditions.set(type_, conditions.FALSE, previous.reason, previous.message)
+                causes.append(f"{previous.reason}: {previous.message}")
+        text = " ".join(dict.fromkeys(causes))
+        return f"Attempt {job.attempt - 1} failed with {text}" if text else ""
 
-    def _removals(self, jobs: list[children.Job]) -> tuple[outcomes.Removal, ...]:
-        namespace = self.terms.metadata.namespace
-        return tuple(
-            outcomes.Removal("batch/v1", "Job", namespace, job.name, job.uid)
-            for job in jobs
-            if not job.deleting
-        )
-
-    def _outcome(
-        self,
-        *,
-        removals: tuple[outcomes.Removal, ...] = (),
-        requeue_after: float | None = None,
-    ) -> outcomes.Outcome:
-        written = self.terms.status.model_copy(
+    def build(self) -> dict[str, Any]:
+        """Return the status as JSON."""
+        return self.previous.model_copy(
             update={
                 **self._changes,
-                "observed_generation": self.terms.metadata.generation,
-                "conditions": self.draft.done(),
+                "observed_generation": self._generation,
+                "conditions": self.conditions.build(),
             }
-        )
-        return outcomes.Outcome(
-            removals=removals,
-            status=written.wire(),
-            notes=self.draft.notes(condition_types.SUCCEEDED),
-            requeue_after=requeue_after,
-            questions=tuple(self.facts.asked),
-        )
+        ).wire()
+
+    def events(self) -> tuple[outcomes.Event, ...]:
+        """Return the event that this status calls for."""
+        return self.conditions.events(condition_types.SUCCEEDED)

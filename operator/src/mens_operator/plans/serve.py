@@ -1,7 +1,7 @@
 """MensServe: a Deployment and a Service, once base and adapters are verified and fit together.
 
-What runs is never taken down because of an adapter that does not: the Deployment then stays as it
-was, and a condition says what is wrong.
+A running endpoint is never taken down because of an invalid adapter: the Deployment then stays
+unchanged, and a condition reports the problem.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def plan(
     policy: outcomes.Policy,
 ) -> outcomes.Outcome:
     """Decide what should exist for a MensServe."""
-    return _Plan(resource, observed, now, installation, policy).outcome()
+    return _EndpointPlan(resource, observed, now, installation, policy).outcome()
 
 
-class _Plan:
-    """One look at one endpoint."""
+class _EndpointPlan:
+    """Plans one endpoint, once."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class _Plan:
         self.installation = installation
         self.policy = policy
         self.facts = facts.Facts(observed.answers)
-        self.children = children.children(observed.children, resource.metadata)
-        self.draft = conditions.Draft(
+        self.children = children.parse(observed.children, resource.metadata)
+        self.conditions = conditions.ConditionSet(
             resource.status.conditions,
             condition_types.SERVE,
             generation=resource.metadata.generation,
@@ -63,205 +63,209 @@ class _Plan:
         )
         self.now = now
         self.requeue: list[float] = []
-        self.changed = ""
-        """What somebody else has changed."""
-        there = self.children.deployment
-        self.refused: failures.Verdict | None = None
-        """Why a pod ended that could not load what it is told to serve."""
-        self.work = there.work if there else None
-        """What the pods are told to serve, once this outcome is applied."""
+        self.lost_field = ""
+        """Message about a field that another client has changed; empty if none has."""
+        self.load_failure: failures.Failure | None = None
+        """Why a pod could not load its configuration."""
+        deployment = self.children.deployment
+        self.serve_job = deployment.serve_job if deployment else None
+        """Configuration of the pods, once this outcome is applied."""
 
     def outcome(self) -> outcomes.Outcome:
         """Plan."""
         uri = self.resource.spec.base_model.uri
-        base = self.facts.base(uri)
+        base = self.facts.base_model(uri)
         context = adapters.Context(
             namespace=self.resource.metadata.namespace,
             references=self.observed.references,
-            said={said.name: said for said in self.resource.status.adapters},
+            previous={each.name: each for each in self.resource.status.adapters},
             base=base,
             facts=self.facts,
         )
-        found = [adapters.look(wanted, context) for wanted in self.resource.spec.adapters]
-        if self.facts.asked:
-            return outcomes.Outcome(questions=tuple(self.facts.asked), requeue_after=1.0)
-        obstacle = self._judge(base, found)
+        found = [adapters.evaluate(each, context) for each in self.resource.spec.adapters]
+        if self.facts.open:
+            return outcomes.Outcome(queries=tuple(self.facts.open), requeue_after=1.0)
+        blocker = self._set_input_conditions(base, found)
         objects: tuple[Mapping[str, Any], ...] = ()
-        if obstacle is None and isinstance(base, facts.Artifact):
+        if blocker is None and isinstance(base, facts.Artifact):
             objects = self._objects(base.digest, found)
         else:
             objects = self._scaled()
-        self._ready(obstacle, applied=bool(objects))
+        self._set_ready(blocker, applied=bool(objects))
         return outcomes.Outcome(
             objects=objects,
-            status=self._status(base, [self._state(each, context) for each in found]).wire(),
-            notes=self.draft.notes(condition_types.READY),
+            status=self._status(
+                base, [self._adapter_status(each, context) for each in found]
+            ).wire(),
+            events=self.conditions.events(condition_types.READY),
             requeue_after=min(self.requeue, default=None),
         )
 
     # -- conditions ----------------------------------------------------------------------------
 
-    def _judge(
-        self, base: facts.Artifact | facts.Trouble | None, adapters: list[adapters.Adapter]
-    ) -> facts.Trouble | None:
-        """Set the conditions about inputs; return what keeps it all from being applied."""
-        troubles = [adapter.trouble for adapter in adapters if adapter.trouble]
-        if isinstance(base, facts.Trouble):
-            troubles.insert(0, base)
-        self._judge_storage([trouble for trouble in troubles if trouble.storage])
+    def _set_input_conditions(
+        self, base: facts.Artifact | facts.Problem | None, found: list[adapters.Adapter]
+    ) -> facts.Problem | None:
+        """Set the conditions about inputs; return the problem that blocks the configuration."""
+        problems = [adapter.problem for adapter in found if adapter.problem]
+        if isinstance(base, facts.Problem):
+            problems.insert(0, base)
+        self._set_storage_ready([problem for problem in problems if problem.storage])
         required = [
-            adapter.trouble
-            for adapter in adapters
-            if adapter.trouble and not adapter.wanted.optional
+            adapter.problem for adapter in found if adapter.problem and not adapter.spec.optional
         ]
-        self._judge_adapters(adapters, required, known=isinstance(base, facts.Artifact))
-        obstacle = base if isinstance(base, facts.Trouble) else None
+        self._set_adapters_ready(found, required, base_known=isinstance(base, facts.Artifact))
+        blocker = base if isinstance(base, facts.Problem) else None
         if isinstance(base, facts.Artifact):
-            obstacle = self._judge_license(base, adapters)
-        return obstacle or (required[0] if required else None)
+            blocker = self._set_license_cleared(base, found)
+        return blocker or (required[0] if required else None)
 
-    def _judge_storage(self, broken: list[facts.Trouble]) -> None:
-        if not broken:
-            self.draft.set(
+    def _set_storage_ready(self, problems: list[facts.Problem]) -> None:
+        if not problems:
+            self.conditions.set(
                 condition_types.STORAGE_READY,
                 conditions.TRUE,
                 reasons.STORAGE_READY,
-                "The store answers.",
+                "The object store responds.",
             )
             return
-        first = broken[0]
-        self.draft.set(condition_types.STORAGE_READY, conditions.FALSE, first.reason, first.message)
-        age = self.draft.age(condition_types.STORAGE_READY, conditions.FALSE)
-        self.requeue.append(self.policy.storage.since(age))
+        first = problems[0]
+        self.conditions.set(
+            condition_types.STORAGE_READY, conditions.FALSE, first.reason, first.message
+        )
+        age = self.conditions.age(condition_types.STORAGE_READY, conditions.FALSE)
+        self.requeue.append(self.policy.storage.for_age(age))
 
-    def _judge_adapters(
-        self, adapters: list[adapters.Adapter], required: list[facts.Trouble], *, known: bool
+    def _set_adapters_ready(
+        self, found: list[adapters.Adapter], required: list[facts.Problem], *, base_known: bool
     ) -> None:
-        """Judge the adapters; whether they fit is open until the base is known."""
-        if not required and not known:
-            text = "Whether the adapters fit is seen once the base is there."
-            self.draft.set(
-                condition_types.ADAPTERS_READY, conditions.UNKNOWN, reasons.PENDING, text
-            )
+        """Set AdaptersReady; whether adapters fit is unknown until the base model is."""
+        type_ = condition_types.ADAPTERS_READY
+        if not required and not base_known:
+            text = "The adapters are checked once the base model is available."
+            self.conditions.set(type_, conditions.UNKNOWN, reasons.PENDING, text)
         elif not required:
-            good = sum(adapter.trouble is None for adapter in adapters)
-            text = f"{good} of {len(adapters)} adapters are verified and fit the base."
-            self.draft.set(
-                condition_types.ADAPTERS_READY, conditions.TRUE, reasons.ADAPTERS_READY, text
-            )
+            good = sum(adapter.problem is None for adapter in found)
+            text = f"{good} of {len(found)} adapters are verified and fit the base model."
+            self.conditions.set(type_, conditions.TRUE, reasons.ADAPTERS_READY, text)
         else:
             first = required[0]
-            self.draft.set(
-                condition_types.ADAPTERS_READY, conditions.FALSE, first.reason, first.message
-            )
-        if any(adapter.trouble for adapter in adapters):
-            age = self.draft.age(condition_types.ADAPTERS_READY, conditions.FALSE)
-            self.requeue.append(self.policy.wrong_input.since(age))
+            self.conditions.set(type_, conditions.FALSE, first.reason, first.message)
+        if any(adapter.problem for adapter in found):
+            age = self.conditions.age(type_, conditions.FALSE)
+            self.requeue.append(self.policy.invalid_input.for_age(age))
 
-    def _judge_license(
-        self, base: facts.Artifact, adapters: list[adapters.Adapter]
-    ) -> facts.Trouble | None:
-        """Clear the base; the endpoint owes what base and served adapters ask for together."""
-        trouble = base.license
-        if trouble is not None:
-            self.draft.set(
-                condition_types.LICENSE_CLEARED, conditions.FALSE, trouble.reason, trouble.message
-            )
-            self.requeue.append(self.policy.wrong_input.first)
-            return trouble
-        unclear = [
-            adapter.trouble
-            for adapter in adapters
-            if adapter.trouble
-            and not adapter.wanted.optional
-            and failures.condition_of(adapter.trouble.reason, "") == condition_types.LICENSE_CLEARED
+    def _set_license_cleared(
+        self, base: facts.Artifact, found: list[adapters.Adapter]
+    ) -> facts.Problem | None:
+        """Set LicenseCleared; the obligations are those of the base and the served adapters."""
+        type_, problem = condition_types.LICENSE_CLEARED, base.license
+        if problem is not None:
+            self.conditions.set(type_, conditions.FALSE, problem.reason, problem.message)
+            self.requeue.append(self.policy.invalid_input.initial)
+            return problem
+        not_cleared = [
+            adapter.problem
+            for adapter in found
+            if adapter.problem
+            and not adapter.spec.optional
+            and failures.condition_for(adapter.problem.reason, "") == type_
         ]
-        if unclear:
-            said_of_it = (unclear[0].reason, unclear[0].message)
-            self.draft.set(condition_types.LICENSE_CLEARED, conditions.FALSE, *said_of_it)
+        if not_cleared:
+            first = not_cleared[0]
+            self.conditions.set(type_, conditions.FALSE, first.reason, first.message)
             return None
-        served = [adapter.compliance for adapter in adapters if adapter.compliance is not None]
-        said = obligations.join([base.manifest.compliance, *served])
+        served = [adapter.compliance for adapter in found if adapter.compliance is not None]
+        joined = obligations.join([base.manifest.compliance, *served])
         text = (
-            f"{said.license_expression}: {said.license_class}, attribution required: "
-            f"{said.attribution_required}. GET /attribution says what to show."
+            f"{joined.license_expression}: {joined.license_class}, attribution required: "
+            f"{joined.attribution_required}. GET /attribution returns the text to show."
         )
-        self.draft.set(
-            condition_types.LICENSE_CLEARED, conditions.TRUE, reasons.LICENSE_CLEARED, text
-        )
+        self.conditions.set(type_, conditions.TRUE, reasons.LICENSE_CLEARED, text)
         return None
 
-    def _ready(self, obstacle: facts.Trouble | None, *, applied: bool) -> None:
-        """Mirror the Deployment; what stands in the way of the spec is said first."""
-        deployment, wanted = self.children.deployment, self.resource.spec.replicas
-        state, reason, text = conditions.FALSE, reasons.PROGRESSING, "Pods are being started."
-        if obstacle is not None:
-            serving_on = deployment is not None and deployment.ready > 0
-            tail = " What ran before goes on serving." if serving_on else ""
-            reason, text = obstacle.reason, obstacle.message + tail
-            age = self.draft.age(condition_types.READY, conditions.FALSE)
-            self.requeue.append(self.policy.wrong_input.since(age))
-        elif self.changed:
-            reason, text = reasons.OBJECT_CHANGED, self.changed
-        elif applied or deployment is None or not deployment.settled:
-            text = "The Deployment was just changed."
-        elif wanted == 0:
-            reason, text = reasons.SCALED_TO_ZERO, "spec.replicas is 0: scale up to be answered."
-        elif deployment.updated == deployment.ready == deployment.replicas == wanted:
+    def _set_ready(self, blocker: facts.Problem | None, *, applied: bool) -> None:
+        """Set Ready from the Deployment; a problem that blocks the spec comes first."""
+        deployment, replicas = self.children.deployment, self.resource.spec.replicas
+        state, reason, text = conditions.FALSE, reasons.PROGRESSING, "The pods are starting."
+        if blocker is not None:
+            serving_ = deployment is not None and deployment.ready_replicas > 0
+            tail = " The previous configuration keeps serving." if serving_ else ""
+            reason, text = blocker.reason, blocker.message + tail
+            age = self.conditions.age(condition_types.READY, conditions.FALSE)
+            self.requeue.append(self.policy.invalid_input.for_age(age))
+        elif self.lost_field:
+            reason, text = reasons.OBJECT_CHANGED, self.lost_field
+        elif applied or deployment is None or not deployment.observed:
+            text = "The Deployment has just changed."
+        elif replicas == 0:
+            reason = reasons.SCALED_TO_ZERO
+            text = "spec.replicas is 0. Scale up to get answers."
+        elif (
+            deployment.updated_replicas
+            == deployment.ready_replicas
+            == deployment.replicas
+            == replicas
+        ):
             url = serving.endpoint(self.resource.metadata)
-            state, reason, text = conditions.TRUE, reasons.SERVING, f"Ask {url}/v1/models"
+            state, reason, text = conditions.TRUE, reasons.SERVING, f"Serving at {url}/v1/models"
         else:
-            reason, text = self._why_not(deployment)
-        self.draft.set(condition_types.READY, state, reason, text)
+            reason, text = self._pod_problem(deployment)
+        self.conditions.set(condition_types.READY, state, reason, text)
 
-    def _why_not(self, deployment: children.Deployment) -> tuple[str, str]:
-        """Give the reason of the first pod that says one."""
-        count = f"{deployment.ready} of {deployment.wanted} pods are ready."
+    def _pod_problem(self, deployment: children.Deployment) -> tuple[str, str]:
+        """Return reason and message of the first pod that reports a problem."""
+        count = f"{deployment.ready_replicas} of {deployment.desired_replicas} pods are ready."
         where = f"-n {self.resource.metadata.namespace}"
         for pod in self._newest_pods():
             if pod.waiting is not None:
-                reason, words = pod.waiting
+                reason, message = pod.waiting
                 more = f"kubectl describe pod {where} {pod.name}"
-                return reason, f"{count} {children.sentence(words)} See {more}"
-            if pod.ended is not None and not pod.ready:
-                verdict = failures.of_container(pod.ended)
-                self._refused(verdict)
+                return reason, f"{count} {children.sentence(message)} See {more}"
+            if pod.terminated is not None and not pod.ready:
+                failure = failures.of_container(pod.terminated)
+                self._set_load_failure(failure)
                 more = f"kubectl logs {where} {pod.name} --previous"
-                return verdict.reason, f"{count} {verdict.message} See {more}"
+                return failure.reason, f"{count} {failure.message} See {more}"
         return reasons.PROGRESSING, f"{count} Loading a model takes a while."
 
     def _newest_pods(self) -> list[children.Pod]:
-        """Return the pods of today's template: the others are on their way out."""
+        """Return the pods of the newest pod template; the Deployment replaces the others."""
         pods = [pod for pod in self.children.pods if not pod.deleting]
-        return [pod for pod in pods if pod.template == pods[-1].template]
+        return [pod for pod in pods if pod.template_hash == pods[-1].template_hash]
 
-    def _refused(self, verdict: failures.Verdict) -> None:
-        """Say where it belongs what a server found wrong that no manifest tells."""
-        if verdict.kind not in (failures.Class.WRONG_INPUT, failures.Class.STORAGE):
-            return
-        self.refused = verdict
-        type_ = failures.condition_of(verdict.reason, condition_types.ADAPTERS_READY)
-        if verdict.kind is failures.Class.STORAGE:
+    def _set_load_failure(self, failure: failures.Failure) -> None:
+        """Report in its condition what a server found wrong that no manifest shows."""
+        failure_class = failure.failure_class
+        if failure_class is failures.FailureClass.STORAGE:
             type_ = condition_types.STORAGE_READY
-        if type_ == condition_types.ADAPTERS_READY and verdict.adapter is None:
-            text = "Whether the adapters fit is seen once the base can be loaded."
-            self.draft.set(type_, conditions.UNKNOWN, reasons.PENDING, text)
+        elif failure_class is failures.FailureClass.INVALID_INPUT:
+            type_ = failures.condition_for(failure.reason, condition_types.ADAPTERS_READY)
         else:
-            self.draft.set(type_, conditions.FALSE, verdict.reason, verdict.message)
+            return
+        self.load_failure = failure
+        if type_ == condition_types.ADAPTERS_READY and failure.adapter is None:
+            text = "The adapters are checked once the base model can be loaded."
+            self.conditions.set(type_, conditions.UNKNOWN, reasons.PENDING, text)
+        else:
+            self.conditions.set(type_, conditions.FALSE, failure.reason, failure.message)
 
     # -- objects and status --------------------------------------------------------------------
 
     def _scaled(self) -> tuple[Mapping[str, Any], ...]:
-        """Return what runs with other replicas: for that nothing need be read or agreed."""
-        there, replicas = self.children.deployment, self.resource.spec.replicas
-        if there is None or there.wanted == replicas or not there.applied.object.get("spec"):
+        """Return the current Deployment with other replicas; scaling needs no valid inputs."""
+        deployment, replicas = self.children.deployment, self.resource.spec.replicas
+        if deployment is None or deployment.desired_replicas == replicas:
             return ()
-        return (serving.scaled(there.applied.object, replicas),)
+        current = deployment.applied.object
+        return (serving.scaled(current, replicas),) if current.get("spec") else ()
 
-    def _work(self, base: digests.Digest, adapters: list[adapters.Adapter]) -> jobs.ServeJob:
+    def _build_serve_job(
+        self, base: digests.Digest, found: list[adapters.Adapter]
+    ) -> jobs.ServeJob:
         meta, spec = self.resource.metadata, self.resource.spec
         return jobs.ServeJob(
-            # The generation stays out: scaling must not restart pods.
+            # Without the generation: scaling must not restart pods.
             resource=jobs.Resource(
                 namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=0
             ),
@@ -269,11 +273,11 @@ class _Plan:
             base_name=spec.base_name,
             adapters=tuple(
                 jobs.ServedAdapter(
-                    name=adapter.wanted.name,
+                    name=adapter.spec.name,
                     artifact=adapter.ref,
-                    required=not adapter.wanted.optional,
+                    required=not adapter.spec.optional,
                 )
-                for adapter in adapters
+                for adapter in found
                 if adapter.served and adapter.ref is not None
             ),
             port=serving.PORT,
@@ -284,75 +288,81 @@ class _Plan:
         )
 
     def _objects(
-        self, base: digests.Digest, adapters: list[adapters.Adapter]
+        self, base: digests.Digest, found: list[adapters.Adapter]
     ) -> tuple[Mapping[str, Any], ...]:
-        """Return what has to be applied: what is missing, built from something else, or changed."""
-        work = self._work(base, adapters)
+        """Return the objects to apply: missing, built from another manifest, or changed."""
+        serve_job = self._build_serve_job(base, found)
         deployment = serving.deployment(
             installation=self.installation,
             metadata=self.resource.metadata,
-            work=work,
+            work=serve_job,
             resources=self.resource.spec.resources,
             replicas=self.resource.spec.replicas,
         )
         service = serving.service(metadata=self.resource.metadata)
-        there = self.children.deployment
-        out: list[Mapping[str, Any]] = []
+        current = self.children.deployment
+        objects: list[Mapping[str, Any]] = []
         if self._differs(service, self.children.service):
-            out.append(service)
-        scales = there is not None and there.wanted != self.resource.spec.replicas
-        if self._differs(deployment, there.applied if there else None) or scales:
-            self.work = work
-            out.append(deployment)
-        return tuple(out)
+            objects.append(service)
+        scales = current is not None and current.desired_replicas != self.resource.spec.replicas
+        if self._differs(deployment, current.applied if current else None) or scales:
+            self.serve_job = serve_job
+            objects.append(deployment)
+        return tuple(objects)
 
-    def _differs(self, wanted: Mapping[str, Any], there: children.Applied | None) -> bool:
-        """Whether an object has to be applied; what others changed is put back now and then."""
-        if there is None or there.hash != serving.hash_of(wanted):
+    def _differs(self, desired: Mapping[str, Any], current: children.AppliedObject | None) -> bool:
+        """Return whether an object must be applied; changes by others are undone at intervals."""
+        if current is None or current.hash != serving.hash_of(desired):
             return True
-        if there.owned is None or there.since is None:
+        if current.owned_fields is None or current.applied_at is None:
             return False
-        # Replicas are compared by themselves.
-        spec = {name: value for name, value in wanted["spec"].items() if name != "replicas"}
-        field = field_ownership.taken(spec, there.owned.get("f:spec") or {"": {}})
+        # Replicas are compared separately.
+        spec = {name: value for name, value in desired["spec"].items() if name != "replicas"}
+        field = field_ownership.lost_field(spec, current.owned_fields.get("f:spec") or {"": {}})
         if field is None:
             return False
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        kind, name = desired["kind"], desired["metadata"]["name"]
         where = f"-n {self.resource.metadata.namespace} {kind.lower()} {name}"
-        who = f"kubectl get {where} -o yaml --show-managed-fields says who"
-        text = f"Somebody else has changed {field} of {kind} {name}: it is put back"
-        self.changed = f"{text} ({who})."
-        left = self.policy.contested - (self.now - there.since).total_seconds()
+        self.lost_field = (
+            f"Another client has changed {field} of {kind} {name}; the operator restores it. To see"
+            f" which client: kubectl get {where} -o yaml --show-managed-fields"
+        )
+        age = (self.now - current.applied_at).total_seconds()
+        left = self.policy.correction_interval - age
         if left > 0:
             self.requeue.append(left)
         return left <= 0
 
-    def _state(self, adapter: adapters.Adapter, context: adapters.Context) -> serve.AdapterStatus:
-        told = self.work.adapters if self.work else ()
-        applied = next((each for each in told if each.name == adapter.wanted.name), None)
-        said = adapters.state(adapter, applied, context)
-        if self.refused is None or self.refused.adapter != said.name:
-            return said
-        refused = {"reason": self.refused.reason, "message": self.refused.message}
-        return said.model_copy(update={"ready": False, **refused})
+    def _adapter_status(
+        self, adapter: adapters.Adapter, context: adapters.Context
+    ) -> serve.AdapterStatus:
+        applied = self.serve_job.adapters if self.serve_job else ()
+        mine = next((each for each in applied if each.name == adapter.spec.name), None)
+        found = adapters.status(adapter, mine, context)
+        if self.load_failure is None or self.load_failure.adapter != found.name:
+            return found
+        failed = {"reason": self.load_failure.reason, "message": self.load_failure.message}
+        return found.model_copy(update={"ready": False, **failed})
 
     def _status(
-        self, base: facts.Artifact | facts.Trouble | None, adapters: list[serve.AdapterStatus]
+        self,
+        base: facts.Artifact | facts.Problem | None,
+        adapter_statuses: list[serve.AdapterStatus],
     ) -> serve.MensServeStatus:
-        before, meta = self.resource.status, self.resource.metadata
+        previous, meta = self.resource.status, self.resource.metadata
         deployment = self.children.deployment
         selector = ",".join(
             f"{name}={value}" for name, value in sorted(serving.selector(meta).items())
         )
         return serve.MensServeStatus(
             observed_generation=meta.generation,
-            conditions=self.draft.done(),
+            conditions=self.conditions.build(),
             replicas=deployment.replicas if deployment else 0,
-            ready_replicas=deployment.ready if deployment else 0,
+            ready_replicas=deployment.ready_replicas if deployment else 0,
             selector=selector,
             endpoint=serving.endpoint(meta),
             base_digest=(
-                str(base.digest) if isinstance(base, facts.Artifact) else before.base_digest
+                str(base.digest) if isinstance(base, facts.Artifact) else previous.base_digest
             ),
-            adapters=tuple(adapters),
+            adapters=tuple(adapter_statuses),
         )

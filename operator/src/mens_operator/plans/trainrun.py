@@ -1,10 +1,10 @@
-"""MensTrainRun: waits for its corpus, checks base and licenses, then trains, attempt by attempt."""
+"""MensTrainRun as a kind of run: waits for its corpus, checks the base model, then trains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pydantic
@@ -13,234 +13,205 @@ from mens.api import condition_types, corpus, reasons, trainrun
 from mens.artifacts import digests, errors, layout, manifests, refs
 from mens.runtime import jobs
 from mens_operator.manifests import batch, names, platform, pods
-from mens_operator.plans import children, facts, outcomes, run_kinds, runs
-from mens_operator.plans import corpus as corpora
+from mens_operator.plans import children, facts, run_kinds
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """What a run is trained from."""
+class TrainRunKind:
+    """A `run_kinds.RunKind` for one MensTrainRun."""
 
-    base: refs.ArtifactRef
-    corpus: refs.ArtifactRef
+    resource: trainrun.MensTrainRun
+    installation: platform.Platform
+    status_conditions: Sequence[str] = condition_types.TRAIN_RUN
+    inputs_condition: str = condition_types.VALIDATED
+    first_step_proves_inputs: bool = True
+
+    @functools.cached_property
+    def spec_hashes(self) -> tuple[str, str]:
+        """Hashes of the spec fields that the output depends on."""
+        return run_kinds.spec_hashes(self.resource)
+
+    @functools.cached_property
+    def pod_settings_hash(self) -> str:
+        """Hash of the spec fields that only change how the pod runs."""
+        return run_kinds.pod_settings_hash(self.resource)
+
+    @property
+    def preconditions(self) -> Mapping[str, tuple[str, str]]:
+        """Conditions that are True once a Job exists."""
+        validated = (reasons.PREFLIGHT_PASSED, "The preflight passed.")
+        text = "The licenses of the base model and the corpus are known."
+        storage = (reasons.STORAGE_READY, f"{self.bucket} is readable and writable.")
+        return {
+            condition_types.VALIDATED: validated,
+            condition_types.LICENSE_CLEARED: (reasons.LICENSE_CLEARED, text),
+            condition_types.STORAGE_READY: storage,
+        }
+
+    @property
+    def bucket(self) -> str:
+        """Bucket that the run publishes to."""
+        return self.installation.bucket
+
+    @property
+    def recorded_digests(self) -> Sequence[str]:
+        """Digests of base model and corpus in the lineage."""
+        by_role = {entry.role: entry.digest for entry in self.resource.status.lineage}
+        return by_role.get("Base", ""), by_role.get("Corpus", "")
+
+    @property
+    def next_step(self) -> str:
+        """What the user can do with the artifact."""
+        return f"Serve it: spec.adapters[].trainRunRef.name: {self.resource.metadata.name}."
+
+    def inputs(
+        self, references: Mapping[tuple[str, str], Mapping[str, Any]], known: facts.Facts
+    ) -> run_kinds.Inputs | tuple[run_kinds.UnmetPrecondition, ...] | None:
+        """Find base model and corpus and judge their licenses, before a Job asks for a GPU."""
+        uri = self.resource.spec.base_model.uri
+        data, base = self._corpus(references), known.base_model(uri)
+        if base is None:
+            return None
+        unmet: list[run_kinds.UnmetPrecondition] = []
+        if isinstance(base, facts.Problem):
+            unmet.append(run_kinds.UnmetPrecondition(condition_types.VALIDATED, base))
+        elif base.license is not None:
+            unmet.append(run_kinds.UnmetPrecondition(condition_types.LICENSE_CLEARED, base.license))
+        if isinstance(data, run_kinds.UnmetPrecondition):
+            unmet.append(data)
+        if unmet or isinstance(base, facts.Problem) or not isinstance(data, corpus.MensCorpus):
+            return tuple(unmet)
+        dataset = _artifact_of(data)
+        if isinstance(dataset, run_kinds.UnmetPrecondition):
+            return (dataset,)
+        model = refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest)
+        return run_kinds.Inputs((model, dataset))
+
+    def _corpus(
+        self, references: Mapping[tuple[str, str], Mapping[str, Any]]
+    ) -> corpus.MensCorpus | run_kinds.UnmetPrecondition:
+        """Return the MensCorpus that the spec refers to, once it has succeeded."""
+        name, namespace = self.resource.spec.corpus_ref.name, self.resource.metadata.namespace
+        raw = references.get(("MensCorpus", name))
+        if raw is None:
+            text = f"MensCorpus {name} does not exist in namespace {namespace}. Create it, or"
+            return _invalid(reasons.CORPUS_NOT_FOUND, f"{text} correct spec.corpusRef.name.")
+        try:
+            found = corpus.MensCorpus.model_validate(raw)
+        except pydantic.ValidationError:
+            text = f"This version of the operator cannot read MensCorpus {name}. See its condition"
+            return _invalid(reasons.CORPUS_NOT_READY, f"{text} Succeeded.")
+        by_type = {condition.type: condition for condition in found.status.conditions}
+        top = by_type.get(condition_types.SUCCEEDED)
+        if top is not None and top.status == "True" and found.status.artifact is not None:
+            return found
+        # Without its message: each change of that one would change this status too.
+        reason = f" ({top.reason})" if top else ""
+        text = f"MensCorpus {name} has not succeeded{reason}. See kubectl describe mc"
+        return run_kinds.UnmetPrecondition(
+            condition_types.VALIDATED,
+            facts.Problem(reasons.CORPUS_NOT_READY, f"{text} -n {namespace} {name}"),
+            in_progress=top is None or top.status != "False",
+        )
+
+    def job(self, attempt: batch.Attempt, inputs: run_kinds.Inputs) -> Mapping[str, Any]:
+        """Return the Job of an attempt."""
+        base, dataset = inputs.artifacts
+        meta, spec = self.resource.metadata, self.resource.spec
+        previous = self.resource.status
+        last = names.parse_job(previous.job_name)
+        # The micro-batch that fitted into memory counts for the same inputs, in an unfinished run.
+        same = last is not None and last[0] == attempt.key and previous.completion_time is None
+        if same and previous.micro_batch_size is not None:
+            schedule = spec.schedule.model_copy(
+                update={"micro_batch_size": previous.micro_batch_size}
+            )
+            spec = spec.model_copy(update={"schedule": schedule})
+        return batch.job(
+            installation=self.installation,
+            kind=self.resource.kind,
+            metadata=meta,
+            image=self.installation.images.trainer,
+            module="mens_trainer",
+            work=jobs.TrainJob(
+                resource=jobs.Resource(
+                    namespace=meta.namespace,
+                    name=meta.name,
+                    uid=meta.uid,
+                    generation=meta.generation,
+                ),
+                spec=spec,
+                attempt=attempt.number,
+                base=base,
+                corpus=dataset,
+                output=self.output(attempt.key),
+                threads=pods.threads(spec.resources),
+            ),
+            resources=spec.resources,
+            attempt=attempt,
+            deadline_seconds=spec.active_deadline_seconds,
+            queue=spec.queue_name,
+        )
+
+    def output(self, key: str) -> str:
+        """Return the output folder for a key."""
+        bucket = refs.Uri.parse(self.bucket)
+        return str(layout.run(bucket, self.resource.metadata.uid, key))
+
+    def result(self, artifact: facts.Artifact) -> Mapping[str, Any]:
+        """Return the held-out loss from the manifest; a value of unknown form is left out."""
+        return {"held_out_loss": _held_out_loss(artifact)}
+
+    def doubts(self, artifact: facts.Artifact) -> str:
+        """Return a warning if training has made the model worse."""
+        loss = _held_out_loss(artifact)
+        if loss is None or float(loss.after) < float(loss.before):
+            return ""
+        return (
+            f"But the held-out loss rose from {loss.before} to {loss.after}: the adapter is worse"
+            " than its base model. Lower spec.schedule.learningRate, or train on more data."
+        )
+
+    def less_memory(self, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Halve the micro-batch; the effective batch stays, so accumulation doubles."""
+        current = changes.get("micro_batch_size", self.resource.status.micro_batch_size)
+        current = current or self.resource.spec.schedule.micro_batch_size
+        return {"micro_batch_size": current // 2} if current > 1 else None
 
 
-def plan(
-    resource: trainrun.MensTrainRun,
-    observed: outcomes.Observed,
-    *,
-    now: datetime,
-    installation: platform.Platform,
-    policy: outcomes.Policy,
-) -> outcomes.Outcome:
-    """Decide what should exist for a MensTrainRun."""
-    own = corpora.spec_keys(resource)
-    course = runs.Course(_terms(resource, own, installation), observed, now=now, policy=policy)
-    last = names.parse_job(resource.status.job_name)
-    past = [_past_key(resource, each) for each in own]
-    if course.is_over(same_inputs=last is not None and last[0] in past):
-        return course.over()
-    if resource.spec.suspend:
-        return course.suspended()
-    job = course.live()
-    if job is not None:
-        return course.replace(job) if course.is_outdated(job) else course.follow(job)
-    found = _inputs(resource, observed, course.facts)
-    if found is None:
-        return course.asking()
-    if isinstance(found, tuple):
-        return course.blocked(*found)
-    made_of = (str(found.base.digest), str(found.corpus.digest))
-    keys = [(names.key(each, *made_of), each) for each in own]
-    return course.start(keys, lambda attempt: _job(resource, found, attempt, installation))
-
-
-def _past_key(resource: trainrun.MensTrainRun, own: str) -> str:
-    """Return the key that the artifact would have under today's spec: inputs are its own."""
-    made_of = {entry.role: entry.digest for entry in resource.status.lineage}
-    return names.key(own, made_of.get("Base", ""), made_of.get("Corpus", ""))
-
-
-def _inputs(
-    resource: trainrun.MensTrainRun, observed: outcomes.Observed, known: facts.Facts
-) -> _Inputs | tuple[run_kinds.Obstacle, ...] | None:
-    """Find base and corpus and judge their licenses, before any GPU hour; None: ask first."""
-    uri = resource.spec.base_model.uri
-    data, base = _corpus(resource, observed), known.base(uri)
-    if base is None:
-        return None
-    obstacles: list[run_kinds.Obstacle] = []
-    if isinstance(base, facts.Trouble):
-        obstacles.append(run_kinds.Obstacle(condition_types.VALIDATED, base))
-    elif base.license is not None:
-        obstacles.append(run_kinds.Obstacle(condition_types.LICENSE_CLEARED, base.license))
-    if isinstance(data, run_kinds.Obstacle):
-        obstacles.append(data)
-    if obstacles or isinstance(base, facts.Trouble) or isinstance(data, run_kinds.Obstacle):
-        return tuple(obstacles)
-    made = data.status.artifact
+def _artifact_of(data: corpus.MensCorpus) -> refs.ArtifactRef | run_kinds.UnmetPrecondition:
+    """Return the artifact of a corpus that has succeeded, unless URI or license rule it out."""
+    made, compliance, name = data.status.artifact, data.status.compliance, data.metadata.name
     assert made is not None
     try:
-        where = refs.Uri.parse(made.uri)
+        uri = refs.Uri.parse(made.uri)
     except errors.NameRefused as error:
-        text = f"{children.sentence(str(error))} MensCorpus {data.metadata.name} reports it in"
-        trouble = facts.Trouble(error.reason, f"{text} status.artifact.uri: make the corpus anew.")
-        return (run_kinds.Obstacle(condition_types.VALIDATED, trouble),)
-    judged = data.status.compliance
-    if judged is not None and judged.license_class == str(manifests.LicenseClass.UNKNOWN):
-        return (run_kinds.Obstacle(condition_types.LICENSE_CLEARED, _unknown_license(data)),)
-    return _Inputs(
-        base=refs.ArtifactRef(uri=refs.Uri.parse(uri), digest=base.digest),
-        corpus=refs.ArtifactRef(uri=where, digest=digests.Digest.parse(made.digest)),
-    )
+        text = f"{children.sentence(str(error))} MensCorpus {name} reports it in"
+        return _invalid(error.reason, f"{text} status.artifact.uri. Build the corpus again.")
+    if compliance and compliance.license_class == str(manifests.LicenseClass.UNKNOWN):
+        text = f"MensCorpus {name} contains rows of unknown license. Set the license of each source"
+        problem = facts.Problem(reasons.LICENSE_UNKNOWN, f"{text} (spec.sources[].license).")
+        return run_kinds.UnmetPrecondition(condition_types.LICENSE_CLEARED, problem)
+    return refs.ArtifactRef(uri=uri, digest=digests.Digest.parse(made.digest))
 
 
-def _unknown_license(data: corpus.MensCorpus) -> facts.Trouble:
-    text = f"MensCorpus {data.metadata.name} holds rows of unknown license. Name the license of"
-    return facts.Trouble(reasons.LICENSE_UNKNOWN, f"{text} each source (spec.sources[].license).")
+def _invalid(reason: str, message: str) -> run_kinds.UnmetPrecondition:
+    return run_kinds.UnmetPrecondition(condition_types.VALIDATED, facts.Problem(reason, message))
 
 
-def _corpus(
-    resource: trainrun.MensTrainRun, observed: outcomes.Observed
-) -> corpus.MensCorpus | run_kinds.Obstacle:
-    name, where = resource.spec.corpus_ref.name, resource.metadata.namespace
-    raw = observed.references.get(("MensCorpus", name))
-    if raw is None:
-        text = f"There is no MensCorpus {name} in namespace {where}: apply one, or correct"
-        return _missing(f"{text} spec.corpusRef.name.")
-    try:
-        found = corpus.MensCorpus.model_validate(raw)
-    except pydantic.ValidationError:
-        text = f"MensCorpus {name} cannot be read by this version of the operator: see its"
-        trouble = facts.Trouble(reasons.CORPUS_NOT_READY, f"{text} condition Succeeded.")
-        return run_kinds.Obstacle(condition_types.VALIDATED, trouble)
-    said = {condition.type: condition for condition in found.status.conditions}
-    top = said.get(condition_types.SUCCEEDED)
-    if top is not None and top.status == "True" and found.status.artifact is not None:
-        return found
-    # Its message would change this status with each of its own.
-    why = f" ({top.reason})" if top else ""
-    text = f"MensCorpus {name} has not succeeded{why}: kubectl describe mc -n {where} {name}"
-    trouble = facts.Trouble(reasons.CORPUS_NOT_READY, text)
-    return run_kinds.Obstacle(
-        condition_types.VALIDATED, trouble, waiting=top is None or top.status != "False"
-    )
-
-
-def _missing(text: str) -> run_kinds.Obstacle:
-    return run_kinds.Obstacle(
-        condition_types.VALIDATED, facts.Trouble(reasons.CORPUS_NOT_FOUND, text)
-    )
-
-
-def _terms(
-    resource: trainrun.MensTrainRun, own: tuple[str, ...], installation: platform.Platform
-) -> run_kinds.Terms[trainrun.MensTrainRunStatus]:
-    return run_kinds.Terms(
-        kind=resource.kind,
-        types=condition_types.TRAIN_RUN,
-        inputs_type=condition_types.VALIDATED,
-        metadata=resource.metadata,
-        spec_keys=own,
-        shape=corpora.shape(resource),
-        status=resource.status,
-        retry_limit=resource.spec.retry.limit,
-        ttl_seconds=resource.spec.ttl_seconds_after_finished,
-        deadline_seconds=resource.spec.active_deadline_seconds,
-        bucket=installation.bucket,
-        output=lambda key: _output(resource, key, installation),
-        cleared={
-            condition_types.VALIDATED: (reasons.PREFLIGHT_PASSED, "The preflight passed."),
-            condition_types.LICENSE_CLEARED: (
-                reasons.LICENSE_CLEARED,
-                "The licenses of base model and corpus are known.",
-            ),
-            condition_types.STORAGE_READY: (reasons.STORAGE_READY, f"{installation.bucket} works."),
-        },
-        shrink=lambda before: _shrink(resource, before),
-        result=_result,
-        progress_proves_inputs=True,
-        doubt=_doubt,
-        next_step=f"Serve it: spec.adapters[].trainRunRef.name: {resource.metadata.name}.",
-    )
-
-
-def _shrink(
-    resource: trainrun.MensTrainRun, before: trainrun.MensTrainRunStatus
-) -> Mapping[str, Any] | None:
-    """Halve the micro-batch; the effective batch stays, so accumulation doubles."""
-    now = before.micro_batch_size or resource.spec.schedule.micro_batch_size
-    return {"micro_batch_size": now // 2} if now > 1 else None
-
-
-def _output(resource: trainrun.MensTrainRun, key: str, installation: platform.Platform) -> str:
-    return str(layout.run(refs.Uri.parse(installation.bucket), resource.metadata.uid, key))
-
-
-def _job(
-    resource: trainrun.MensTrainRun,
-    inputs: _Inputs,
-    attempt: batch.Attempt,
-    installation: platform.Platform,
-) -> Mapping[str, Any]:
-    meta, spec = resource.metadata, resource.spec
-    before = resource.status
-    last = names.parse_job(before.job_name)
-    # What memory ran out for in a run of other inputs, or in one that is over, is no measure.
-    goes_on = last is not None and last[0] == attempt.key and before.completion_time is None
-    smaller = before.micro_batch_size if goes_on else None
-    if smaller is not None:
-        schedule = spec.schedule.model_copy(update={"micro_batch_size": smaller})
-        spec = spec.model_copy(update={"schedule": schedule})
-    return batch.job(
-        installation=installation,
-        kind=resource.kind,
-        metadata=meta,
-        image=installation.images.trainer,
-        module="mens_trainer",
-        work=jobs.TrainJob(
-            resource=jobs.Resource(
-                namespace=meta.namespace, name=meta.name, uid=meta.uid, generation=meta.generation
-            ),
-            spec=spec,
-            attempt=attempt.number,
-            base=inputs.base,
-            corpus=inputs.corpus,
-            output=_output(resource, attempt.key, installation),
-            threads=pods.threads(spec.resources),
-        ),
-        resources=spec.resources,
-        attempt=attempt,
-        deadline_seconds=spec.active_deadline_seconds,
-        queue=spec.queue_name,
-    )
-
-
-def _result(found: facts.Artifact) -> Mapping[str, Any]:
-    """Read the run's figures from its manifest."""
-    loss = found.manifest.details.get("heldOutLoss")
+def _held_out_loss(artifact: facts.Artifact) -> trainrun.HeldOutLoss | None:
+    loss = artifact.manifest.details.get("heldOutLoss")
     if not isinstance(loss, dict):
-        return {"held_out_loss": None}
+        return None
     texts = {name: decimal(loss.get(name)) for name in ("before", "after")}
     try:
-        return {"held_out_loss": trainrun.HeldOutLoss.model_validate(texts)}
+        return trainrun.HeldOutLoss.model_validate(texts)
     except pydantic.ValidationError:
-        return {"held_out_loss": None}
-
-
-def _doubt(found: facts.Artifact) -> str:
-    """Say that training has made the model worse, where it has."""
-    loss = _result(found)["held_out_loss"]
-    if loss is None or float(loss.after) < float(loss.before):
-        return ""
-    return (
-        f"But the held-out loss rose from {loss.before} to {loss.after}: this adapter is worse than"
-        " its base. Lower spec.schedule.learningRate, or train on more data."
-    )
+        return None
 
 
 def decimal(value: Any) -> Any:
-    """Return a number as the decimal string of the API; strings pass."""
+    """Return a number as a decimal string, as the API has it; other values are unchanged."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return f"{value:.6g}"
