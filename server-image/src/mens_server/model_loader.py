@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mens.api import reasons
-from mens.artifacts import errors, manifests, publisher, refs
+from mens.artifacts import manifests, publisher, refs
 from mens.runtime import jobs, termination
 from mens_server import catalog, model_validation, readiness
 from mens_server.app import service as services
@@ -71,7 +71,7 @@ class Loader:
         for adapter in job.adapters:
             self._state(adapter, "Waiting", "", "")
 
-    def start(self, give_up: Callable[[termination.End], object]) -> threading.Thread:
+    def start(self, give_up: Callable[[termination.Outcome], object]) -> threading.Thread:
         """Load in a thread of its own; `give_up` is called there when the process has to end."""
 
         def load() -> None:
@@ -87,7 +87,7 @@ class Loader:
         """Do not try again."""
         self._stop.set()
 
-    def run(self) -> termination.End | None:
+    def run(self) -> termination.Outcome | None:
         """Try until nothing is left, with growing pauses.
 
         Returns:
@@ -108,7 +108,7 @@ class Loader:
                 self._service.readiness.trouble(termination.reason, termination.message)
                 now = self._clock()
                 deadline = deadline or now + bounds.storage_seconds
-                if code is not jobs.ExitCode.STORAGE_TROUBLE or now >= deadline:
+                if code is not jobs.ExitCode.STORAGE_ERROR or now >= deadline:
                     return end
             self._stop.wait(pause)
             pause = min(2 * pause, longest)
@@ -118,7 +118,7 @@ class Loader:
         """How much is still to be loaded."""
         return (self._service.engine is None) + len(self._left)
 
-    def _attempt(self) -> termination.End | None:
+    def _attempt(self) -> termination.Outcome | None:
         """Load what is missing; None as soon as everything required is in."""
         try:
             if self._service.engine is None:
@@ -147,7 +147,7 @@ class Loader:
         state.note(engine.note)
         state.overcome()
 
-    def _load_adapters(self) -> termination.End | None:
+    def _load_adapters(self) -> termination.Outcome | None:
         state = self._service.readiness
         if not state.ready:
             state.enter("LoadingAdapters")
@@ -168,7 +168,7 @@ class Loader:
                 self._left.remove(adapter)
         if ends:
             # What waiting does not help comes first.
-            return min(ends, key=lambda end: end[0] is jobs.ExitCode.STORAGE_TROUBLE)
+            return min(ends, key=lambda end: end[0] is jobs.ExitCode.STORAGE_ERROR)
         if not state.ready and not self._stop.is_set():
             state.enter(readiness.READY)
             _log.info("ready: %s", state.report()["seconds"])
@@ -210,24 +210,15 @@ class Loader:
         )
 
 
-def judged(error: Exception, adapter: str = "") -> termination.End:
+def judged(error: Exception, adapter: str = "") -> termination.Outcome:
     """What an error of loading means for the process, if it concerns something required.
 
     `adapter` is the name of the one that was being loaded; empty for the base.
     """
-    match error:
-        case errors.StoreError():
-            wait = error.transient
-            code = jobs.ExitCode.STORAGE_TROUBLE if wait else jobs.ExitCode.INPUT_WRONG
-            reason, message = error.reason, str(error)
-        case model_validation.Refused():
-            code, reason, message = jobs.ExitCode.INPUT_WRONG, error.reason, error.message
-        case _:
-            code, found = termination.defect(error)
-            reason, message = found.reason, found.message
-    message = f"Adapter {adapter}: {message}" if adapter else message
-    _log.warning("%s: %s", reason, message)
-    return code, jobs.Termination(reason=reason, message=message, adapter=adapter or None)
+    code, found = termination.failure(error)
+    message = f"Adapter {adapter}: {found.message}" if adapter else found.message
+    _log.warning("%s: %s", found.reason, message)
+    return code, jobs.Termination(reason=found.reason, message=message, adapter=adapter or None)
 
 
 def clean(into: Path, manifest: manifests.Manifest) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mens.api import reasons
-
-PICKLES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"})
-"""Endings of files that can run code when they are opened."""
+from mens.artifacts import names
+from mens.runtime import errors
 
 ARCHITECTURES: Final = frozenset(
     {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
@@ -85,15 +84,8 @@ _HEADER_LIMIT: Final = 100 << 20  # The limit of the safetensors format itself.
 _CODE_KEYS: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
 
 
-class Refused(Exception):  # noqa: N818  # the decision, with its reason
+class Refused(errors.InvalidInputError):  # the decision, with its reason
     """A folder is not loaded."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        """One of `mens.api.reasons`."""
-        self.message = message
-        """Cause and next step."""
 
 
 def check_base(folder: Path) -> dict[str, Any]:
@@ -128,7 +120,7 @@ def check_files(folder: Path, reason: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise Refused(reason, f"{path.name} is a link; publish plain files.")
-        if path.suffix.lower() in PICKLES:
+        if names.is_pickle(path.name):
             raise Refused(
                 reasons.PICKLE_REFUSED,
                 f"{path.name} is a pickle, which can run code when it is opened: convert the "

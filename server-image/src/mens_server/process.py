@@ -21,7 +21,8 @@ import uvicorn
 from mens.api import reasons
 from mens.artifacts import manifests, publisher, reader, refs, s3, store
 from mens.runtime import jobs, termination
-from mens_server import limits, model_loader, model_validation, readiness
+from mens.runtime import process as runtime_process
+from mens_server import limits, model_loader, readiness
 from mens_server.app import application
 from mens_server.app import service as services
 from mens_server.engines import fake, interface, worker
@@ -34,8 +35,8 @@ READING: Final = 64
 """Requests that may be read and turned into tokens beside those that run or wait."""
 
 
-STOPPED: Final[termination.End] = (
-    jobs.ExitCode.DONE,
+STOPPED: Final[termination.Outcome] = (
+    jobs.ExitCode.SUCCEEDED,
     jobs.Termination(
         reason=reasons.PREEMPTED, message="the pod was asked to end; running answers went first"
     ),
@@ -46,14 +47,14 @@ STOPPED: Final[termination.End] = (
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve what `MENS_JOB` says; the exit code."""
     arguments = _parser().parse_args(argv)
-    termination.configure_logging()
-    return termination.run(lambda: ended(arguments.engine, environ), environ)
+    runtime_process.configure_logging()
+    return runtime_process.run(lambda: run(arguments.engine, environ), environ)
 
 
-def ended(engine: str, environ: Mapping[str, str]) -> termination.End:
-    """Serve; every way to end becomes an exit code and a reason."""
+def run(engine: str, environ: Mapping[str, str]) -> termination.Outcome:
+    """Serve; every error becomes an exit code and a reason."""
     try:
-        job = _job(environ)
+        job = runtime_process.read_job(jobs.ServeJob, environ)
         _prepare_process(job)
         places = job.max_batch_size + job.max_queue_length
         service = services.Service(limits.Limits(open_requests=places + READING), job.base_name)
@@ -127,13 +128,13 @@ def web(service: services.Service, host: str, port: int) -> uvicorn.Config:
 
 async def serve(
     job: jobs.ServeJob, service: services.Service, loader: model_loader.Loader
-) -> termination.End:
+) -> termination.Outcome:
     """Serve until SIGTERM or SIGINT, or until the loader gives up."""
     server = _Server(web(service, job.host, job.port))
     loop = asyncio.get_running_loop()
-    over: asyncio.Future[termination.End] = loop.create_future()
+    over: asyncio.Future[termination.Outcome] = loop.create_future()
 
-    def end(how: termination.End) -> None:
+    def end(how: termination.Outcome) -> None:
         if not over.done():
             over.set_result(how)
 
@@ -154,7 +155,7 @@ async def serve(
 
 
 async def _stop(
-    over: asyncio.Future[termination.End],
+    over: asyncio.Future[termination.Outcome],
     server: uvicorn.Server,
     service: services.Service,
     loader: model_loader.Loader,
@@ -181,18 +182,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture nothing."""
         yield
-
-
-def _job(environ: Mapping[str, str]) -> jobs.ServeJob:
-    text = environ.get(jobs.JOB_ENV)
-    if not text:
-        raise model_validation.Refused(
-            reasons.SPEC_INVALID, f"{jobs.JOB_ENV} is not set: the operator sets it to a ServeJob"
-        )
-    try:
-        return jobs.parse(jobs.ServeJob, text)
-    except jobs.UnreadableJobError as e:
-        raise model_validation.Refused(reasons.SPEC_INVALID, str(e)) from None
 
 
 def _prepare_process(job: jobs.ServeJob) -> None:

@@ -1,1 +1,1 @@
-"""What every job shares: reading MENS_JOB, ending with a reason, the limits of its machine."""
+"""Code that the pods' programs share: the job contract, termination and the machine's limits."""

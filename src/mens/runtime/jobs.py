@@ -1,12 +1,12 @@
-"""What the operator tells a pod and what the pod tells the operator.
+"""The contract between the operator and its pods.
 
 A pod gets one environment variable, `MENS_JOB`, with the JSON of a `CorpusJob`, `TrainJob` or
-`ServeJob`. It answers in three places: `progress.json` beside its output while it works, the
-termination log when it ends (`Termination`, with the exit code of `ExitCode`), and the artifact
-manifest, which alone makes a run a success.
+`ServeJob`. It reports in three places: `progress.json` in its output folder while it runs, the
+termination log when it ends (`Termination`, with an exit code of `ExitCode`), and the artifact
+manifest. A run succeeded only if the manifest exists.
 
-These models cross a process and a version border: unknown fields are ignored on reading, so that
-an older image survives a newer operator.
+Operator and image may have different versions. Readers therefore ignore unknown fields: an older
+image works with a newer operator.
 """
 
 from __future__ import annotations
@@ -23,36 +23,38 @@ JOB_ENV: Final = "MENS_JOB"
 """Name of the environment variable that carries the job."""
 SCRATCH_ENV: Final = "MENS_SCRATCH"
 """Name of the environment variable with the folder for large temporary files."""
+IMAGE_ENV: Final = "MENS_IMAGE"
+"""Name of the environment variable with the name of the container image."""
 TERMINATION_ENV: Final = "MENS_TERMINATION_LOG"
 """Name of the environment variable with the path of the termination log."""
 TERMINATION_LIMIT: Final = 4096
-"""Bytes the kubelet keeps of a termination log; a longer one would be cut in the middle."""
+"""Maximum bytes of a termination log; the kubelet truncates a longer one."""
 PROGRESS_FILE: Final = "progress.json"
 """Name of the progress file in the output folder."""
 
 
 class ExitCode(enum.IntEnum):
-    """How a job ended; the class decides whether and how fast it is tried again."""
+    """Exit codes of a pod; they determine whether and how fast the operator retries the job."""
 
-    DONE = 0
+    SUCCEEDED = 0
     """The manifest is published."""
-    INPUT_WRONG = 64
-    """Somebody must change an input; tried again slowly, so that it recovers by itself."""
+    INVALID_INPUT = 64
+    """An input must change. Retried slowly: the job recovers once the input is corrected."""
     INTERNAL_ERROR = 70
-    """A defect of ours, tried again up to `spec.retry.limit` times; or a run that diverged, which
-    is not, since the same spec would end so again."""
+    """A defect of the program, retried up to `spec.retry.limit` times; or a run that diverged,
+    which is not retried, since the same spec diverges again."""
     OUT_OF_MEMORY = 71
-    """The accelerator ran out of memory; the next attempt uses half the micro-batch."""
-    STORAGE_TROUBLE = 75
-    """Storage or network; tried again soon."""
+    """The accelerator ran out of memory; the next attempt uses half the micro-batch size."""
+    STORAGE_ERROR = 75
+    """The storage or the network failed; retried soon."""
     KILLED = 137
-    """SIGKILL, in a container nearly always the memory limit."""
+    """SIGKILL; in a container, nearly always because of the memory limit."""
     PREEMPTED = 143
-    """SIGTERM was obeyed; does not count as an attempt."""
+    """SIGTERM ended the process; does not count as an attempt."""
 
 
 class Resource(kube.Model):
-    """Which custom resource a pod works for."""
+    """The custom resource that a pod runs for."""
 
     namespace: str
     """Namespace of the resource."""
@@ -61,7 +63,7 @@ class Resource(kube.Model):
     uid: str
     """UID of the resource; names its folder in the store."""
     generation: int
-    """Generation of the spec that the job was made from."""
+    """Generation of the spec that the job was created from."""
 
 
 class CorpusJob(kube.Model):
@@ -70,9 +72,9 @@ class CorpusJob(kube.Model):
     resource: Resource
     """The MensCorpus."""
     spec: corpus.MensCorpusSpec
-    """Its spec, as it was when the job was made."""
+    """Its spec at the time when the job was created."""
     attempt: int = 0
-    """Number of the attempt, which its progress carries; 0 from operators that did not say it."""
+    """Number of the attempt, repeated in its progress; 0 from operators that do not set it."""
     output: str
     """Folder of the artifact, `s3://…`, without a trailing slash."""
 
@@ -83,10 +85,10 @@ class TrainJob(kube.Model):
     resource: Resource
     """The MensTrainRun."""
     spec: trainrun.MensTrainRunSpec
-    """Its spec, as it was when the job was made; an attempt after an OutOfMemory has a smaller
+    """Its spec at the time when the job was created; an attempt after OutOfMemory has a smaller
     `schedule.microBatchSize`."""
     attempt: int = 0
-    """Number of the attempt, which its progress carries; 0 from operators that did not say it."""
+    """Number of the attempt, repeated in its progress; 0 from operators that do not set it."""
     base: refs.ArtifactRef
     """The base model's artifact."""
     corpus: refs.ArtifactRef
@@ -98,14 +100,14 @@ class TrainJob(kube.Model):
 
 
 class ServedAdapter(kube.Model):
-    """One adapter that a server holds."""
+    """One adapter that a server loads."""
 
     name: str
-    """Name under which clients ask for it."""
+    """Model name that clients request."""
     artifact: refs.ArtifactRef
     """The adapter's artifact."""
     required: bool = True
-    """Whether the server is unready without it."""
+    """Whether the server needs the adapter to become ready."""
 
 
 class ServeJob(kube.Model):
@@ -116,7 +118,7 @@ class ServeJob(kube.Model):
     base: refs.ArtifactRef
     """The base model's artifact."""
     base_name: str
-    """Name under which clients ask for the base itself."""
+    """Model name that clients request for the base model without an adapter."""
     adapters: tuple[ServedAdapter, ...] = ()
     """Adapters to load before the server is ready."""
     host: str = "0.0.0.0"  # noqa: S104  # a pod serves its own network namespace
@@ -126,24 +128,24 @@ class ServeJob(kube.Model):
     threads: int = 1
     """CPU threads to compute with."""
     max_batch_size: int = 8
-    """Requests decoded together in one step."""
+    """Maximum number of requests decoded together in one step."""
     max_queue_length: int = 64
-    """Requests that may wait; one more gets 429."""
+    """Maximum number of waiting requests; further requests get 429."""
     max_tokens: int = 1024
-    """Most tokens of prompt and answer together in one request."""
+    """Maximum number of tokens in the prompt and the answer of one request."""
 
 
 class Progress(kube.Model):
-    """How far a job is; fractions are decimal strings, as in the resource's status."""
+    """Progress of a job; fractions are decimal strings, as in the resource's status."""
 
     stage: str
-    """What is being done now, one CamelCase word."""
+    """The current stage, one CamelCase word."""
     attempt: int = 0
-    """The attempt that it tells of; 0 where the job was not told its number."""
+    """Number of the attempt; 0 if the job does not know it."""
     step: int = 0
-    """Units of the stage that are done (files, optimizer steps)."""
+    """Completed units of the stage (files, optimizer steps)."""
     total_steps: int = 0
-    """Units of the stage in all; 0 while unknown."""
+    """Total units of the stage; 0 while unknown."""
     samples_seen: int = 0
     """Rows read or trained on so far."""
     tokens_seen: int = 0
@@ -159,38 +161,38 @@ class Progress(kube.Model):
 
 
 class UnreadableJobError(ValueError):
-    """MENS_JOB is not what this program reads; the message names the field and the cause."""
+    """MENS_JOB is not a job of this program; the message names the field and the cause."""
 
 
 JobT = TypeVar("JobT", CorpusJob, TrainJob, ServeJob)
 
 
 def parse(kind: type[JobT], text: str) -> JobT:
-    """Read what the operator has put into MENS_JOB; raises `UnreadableJobError`."""
+    """Read the text of MENS_JOB; raises `UnreadableJobError`."""
     try:
         return kind.model_validate_json(text)
     except pydantic.ValidationError as e:
         first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"])
         raise UnreadableJobError(
-            f"{JOB_ENV}: {where}: {first['msg']}; operator and image differ in version"
+            f"{JOB_ENV}: {location}: {first['msg']}; operator and image have different versions"
         ) from None
 
 
 class Termination(kube.Model):
-    """What a pod leaves in its termination log."""
+    """The message that a pod writes to its termination log."""
 
     reason: str
     """One of `mens.api.reasons`."""
     message: str
-    """Cause and next step in a sentence or two; never a secret."""
+    """The cause and the next step in one or two sentences; never a secret."""
     artifact: refs.ArtifactRef | None = None
-    """What was published, if anything."""
+    """The published artifact; None if nothing was published."""
     adapter: str | None = None
-    """Name of the adapter that a server could not load; None if it is about something else."""
+    """Name of the adapter that a server could not load; None for any other cause."""
 
     def to_log(self) -> bytes:
-        """JSON that fits into the kubelet's limit; an overlong message loses its end."""
+        """Return JSON within `TERMINATION_LIMIT`; a longer message is truncated."""
         data = self.model_dump_json(by_alias=True, exclude_none=True).encode()
         if len(data) <= TERMINATION_LIMIT:
             return data

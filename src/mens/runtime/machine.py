@@ -1,4 +1,4 @@
-"""What the machine gives to the process of a pod; trainer and server plan by it."""
+"""The machine's limits for the process of a pod; trainer and server size their work by them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _MEMINFO: Final = Path("/proc/meminfo")
 
 
 def memory_limit(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int | None:
-    """Bytes this process may use: its cgroup's limit or the machine's memory, the smaller one."""
+    """Return the bytes that this process may use: the lower of cgroup limit and total memory."""
     found = []
-    with contextlib.suppress(OSError, ValueError):  # "max", or no cgroup v2 here
+    with contextlib.suppress(OSError, ValueError):  # "max", or the machine has no cgroup v2
         found.append(int(cgroup.read_text()))
     with contextlib.suppress(OSError, IndexError):  # not Linux
         found.append(int(meminfo.read_text().split("MemTotal:")[1].split()[0]) * 1024)

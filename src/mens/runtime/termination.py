@@ -1,92 +1,84 @@
-"""How a job's process ends: SIGTERM obeyed once, a reason in the termination log, an exit code.
+"""How a job ends: an outcome with an exit code, and a message in the termination log.
 
-The corpus and the trainer share this edge; what each of them does before it ends is its own.
+`outcome_of` is the process boundary of the three programs: it converts every exception of a job
+into an outcome.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 
 from mens.api import reasons
-from mens.runtime import jobs
+from mens.artifacts import errors as store_errors
+from mens.artifacts import refs
+from mens.runtime import errors, jobs
 
 log = logging.getLogger(__name__)
 
-End = tuple[jobs.ExitCode, jobs.Termination]
-"""What became of a job."""
+Outcome = tuple[jobs.ExitCode, jobs.Termination]
+"""The exit code of a job and its termination message."""
 
 
-class Preempted(BaseException):  # like KeyboardInterrupt: no `except Exception` may eat it
-    """SIGTERM arrived."""
+class Preempted(BaseException):  # like KeyboardInterrupt: no `except Exception` may catch it
+    """The process received SIGTERM."""
 
 
-def run(work: Callable[[], End], environ: Mapping[str, str]) -> int:
-    """Do the work, leave its termination message and return the exit code of the process.
+def outcome_of(work: Callable[[], tuple[refs.ArtifactRef, str]], *, preempted: str) -> Outcome:
+    """Run the work and return its outcome; every exception becomes an exit code and a reason.
 
-    SIGTERM raises `Preempted` within the work, once.
+    Args:
+        work: Returns the published artifact and a message about it.
+        preempted: The message if SIGTERM ends the work: what is lost and what happens next.
     """
-    signal.signal(signal.SIGTERM, _preempt)
-    code, termination = work()
-    # What was decided stays decided: only the message is left to be written.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log.info("%s: %s", termination.reason, termination.message)
-    leave(termination, environ)
-    return int(code)
+    try:
+        artifact, message = work()
+    except Preempted:
+        termination = jobs.Termination(reason=reasons.PREEMPTED, message=preempted)
+        return jobs.ExitCode.PREEMPTED, termination
+    except Exception as e:  # the process boundary: every error must become a reason
+        return failure(e)
+    termination = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=artifact)
+    return jobs.ExitCode.SUCCEEDED, termination
 
 
-def leave(termination: jobs.Termination, environ: Mapping[str, str]) -> None:
-    """Write the termination log, where there is one."""
+def failure(error: Exception) -> Outcome:
+    """Return the outcome of a job that failed with this error.
+
+    Anything but a `JobError` or a `StoreError` is a defect. Its type and place go into the
+    message; its text goes only into the log, since a foreign error's text may hold a credential.
+    """
+    match error:
+        case errors.JobError():
+            code, reason, message = error.exit_code, error.reason, error.message
+        case store_errors.StoreError():
+            transient = error.transient
+            code = jobs.ExitCode.STORAGE_ERROR if transient else jobs.ExitCode.INVALID_INPUT
+            reason, message = error.reason, str(error)
+        case _:
+            log.error("unexpected error", exc_info=error)
+            code, reason = jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR
+            message = _describe(error)
+    return code, jobs.Termination(reason=reason, message=message)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the scratch volume is full; raise spec.resources.scratch"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} at {place}; see the pod's log for details and report it"
+
+
+def write(termination: jobs.Termination, environ: Mapping[str, str]) -> None:
+    """Write the termination log, if the environment names one."""
     path = environ.get(jobs.TERMINATION_ENV)
     if not path:
         return
     try:
         Path(path).write_bytes(termination.to_log())
     except OSError as e:
-        log.warning("the termination message is not written: %s", e)
-
-
-def preempted(what: str) -> End:
-    """The end of a job that SIGTERM ended; `what` says what that means for it."""
-    return jobs.ExitCode.PREEMPTED, jobs.Termination(reason=reasons.PREEMPTED, message=what)
-
-
-def defect(e: Exception) -> End:
-    """The end by an error nobody foresaw: its kind and place are told, its text is only logged.
-
-    The text of a foreign error may hold a credential; the log stays with those who may read pods.
-    """
-    log.error("unexpected error", exc_info=e)
-    message = _place(e)
-    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
-        message = "the scratch volume is full; raise spec.resources.scratch"
-    termination = jobs.Termination(reason=reasons.INTERNAL_ERROR, message=message)
-    return jobs.ExitCode.INTERNAL_ERROR, termination
-
-
-def _place(e: Exception) -> str:
-    frames = traceback.extract_tb(e.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-    return f"{type(e).__name__} at {place}; the pod's log has the rest: please report it"
-
-
-def _preempt(number: int, frame: FrameType | None) -> None:
-    """Obey SIGTERM; a second one must not interrupt the clean-up of the first."""
-    del number, frame
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Preempted
-
-
-def configure_logging() -> None:
-    """Log one line per record to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+        log.warning("cannot write the termination message: %s", e)

@@ -100,7 +100,7 @@ class Stand:
 
     url: str
     service: services.Service
-    ends: list[termination.End]
+    ends: list[termination.Outcome]
     """How the process would have ended; empty while it would go on."""
 
     def client(self) -> httpx.Client:
@@ -119,7 +119,7 @@ def stand(
     """Run a server in a thread."""
     service = services.Service(bounds, work.base_name)
     loader = model_loader.Loader(work, service, fetch=bucket.fetch, build=build, scratch=scratch)
-    ends: list[termination.End] = []
+    ends: list[termination.Outcome] = []
     loading_thread = loader.start(ends.append)
     with listening(service) as url:
         try:

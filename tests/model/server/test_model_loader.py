@@ -59,7 +59,7 @@ def trouble(where: stand.Stand, reason: str) -> dict[str, Any]:
 
 
 def refused(
-    where: stand.Stand, reason: str, code: jobs.ExitCode = jobs.ExitCode.INPUT_WRONG
+    where: stand.Stand, reason: str, code: jobs.ExitCode = jobs.ExitCode.INVALID_INPUT
 ) -> dict[str, Any]:
     """Wait until the process ends with this reason; /ready says the same until then."""
     report = trouble(where, reason)
@@ -284,7 +284,7 @@ def test_storage_that_stays_away_ends_the_process(
     job = stand.job(bucket.model("base", models / "base"))
     build, bounds = stand.fake_engine(fake.FakeRunner()), replace(stand.QUICK, storage_seconds=0.2)
     with stand.stand(job, stand.Bucket(flaky), tmp_path, build, bounds) as where:
-        refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_TROUBLE)
+        refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_ERROR)
 
 
 def test_storage_that_answers_in_between_is_waited_for_anew(

@@ -255,4 +255,4 @@ async def test_sigterm_drains(models: Path, bucket: stand.Bucket, tmp_path: Path
         assert (probe_answer.status_code, probe_answer.json()["phase"]) == (503, "Draining")
         answer = await ask
     assert answer.json()["usage"]["completion_tokens"] == 61
-    assert (await asyncio.wait_for(serving, 10))[0] is jobs.ExitCode.DONE
+    assert (await asyncio.wait_for(serving, 10))[0] is jobs.ExitCode.SUCCEEDED

@@ -211,6 +211,6 @@ def test_a_base_that_is_refused_ends_the_program(
     (tmp_path / "evil" / "config.json").write_text(json.dumps({**config, "auto_map": {}}))
     base = stand.Bucket(s3_store, bucket).model("evil", tmp_path / "evil")
     program = launch(stand.job(base))
-    assert program.process.wait(60) == jobs.ExitCode.INPUT_WRONG
+    assert program.process.wait(60) == jobs.ExitCode.INVALID_INPUT
     assert program.termination().reason == "BaseModelInvalid"
     assert "auto_map" in program.termination().message

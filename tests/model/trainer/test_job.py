@@ -98,7 +98,7 @@ class Platform:
     ) -> tuple[jobs.ExitCode, jobs.Termination]:
         """Run the job in this process."""
         (self.disk / "scratch").mkdir(exist_ok=True)
-        ended = job.ended(self.environ(base, corpus), lambda _: self.objects)
+        ended = job.run(self.environ(base, corpus), lambda _: self.objects)
         assert list((self.disk / "scratch").iterdir()) == [], "the scratch folder is left clean"
         return ended
 
@@ -158,7 +158,10 @@ def trained(base: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_a_job_publishes_an_adapter(trained: Trained) -> None:
     """Held-out loss falls, the artifact is whole, and it says where it comes from."""
-    assert (trained.code, trained.termination.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    assert (trained.code, trained.termination.reason) == (
+        jobs.ExitCode.SUCCEEDED,
+        reasons.SUCCEEDED,
+    )
     manifest, into, inputs = trained.manifest, trained.folder, trained.inputs
     assert manifest.kind is manifests.Kind.ADAPTER
     assert manifest.upstream == UPSTREAM
@@ -241,7 +244,7 @@ def test_running_again_finds_the_artifact(platform: Platform, inputs: Inputs) ->
     """The same job is done at once, with the same artifact."""
     _, first = platform.run(*inputs)
     code, second = platform.run(*inputs)
-    assert code is jobs.ExitCode.DONE
+    assert code is jobs.ExitCode.SUCCEEDED
     assert second.artifact == first.artifact
     assert "already" in second.message
 
@@ -370,7 +373,7 @@ def test_bad_input_is_named_and_cured(
 ) -> None:
     """Exit code 64 with the reason and what to do; nothing published."""
     code, termination = platform.run(*make(platform, base, corpus))
-    assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reason)
+    assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reason)
     assert len(termination.message) > 30
     assert termination.artifact is None
     assert platform.nothing_published()
@@ -392,7 +395,7 @@ def test_a_transfer_under_way_ends_before_its_folder_goes(
 
     monkeypatch.setattr(platform.objects, "open", opened)
     code, termination = platform.run(*inputs)
-    assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reasons.DIGEST_MISMATCH)
+    assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.DIGEST_MISMATCH)
     time.sleep(1.2)
     assert list((platform.disk / "scratch").iterdir()) == []
 
@@ -408,12 +411,12 @@ def test_trouble_of_the_storage_is_temporary(platform: Platform, inputs: Inputs)
     """Exit code 75; the same job succeeds once the storage is back."""
     (platform.disk / "scratch").mkdir()
     environ = platform.environ(*inputs)
-    code, termination = job.ended(environ, lambda _: Unreachable(["mens"]))
+    code, termination = job.run(environ, lambda _: Unreachable(["mens"]))
     assert (code, termination.reason) == (
-        jobs.ExitCode.STORAGE_TROUBLE,
+        jobs.ExitCode.STORAGE_ERROR,
         reasons.STORAGE_UNREACHABLE,
     )
-    assert platform.run(*inputs)[0] is jobs.ExitCode.DONE
+    assert platform.run(*inputs)[0] is jobs.ExitCode.SUCCEEDED
 
 
 def test_what_was_loaded_must_be_what_was_planned(
@@ -430,7 +433,7 @@ def test_what_was_loaded_must_be_what_was_planned(
     monkeypatch.setattr(model, "load", skipping)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (
-        jobs.ExitCode.INPUT_WRONG,
+        jobs.ExitCode.INVALID_INPUT,
         reasons.PREFLIGHT_MISMATCH,
     )
     assert "down_proj" in termination.message
@@ -466,7 +469,7 @@ def test_a_plan_that_cannot_fit(
     monkeypatch.setattr(training, "available", lambda _: 2**31)
     platform.schedule = {"effectiveBatchSize": 4096, "microBatchSize": 4096}
     code, termination = platform.run(*inputs)
-    assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reasons.DOES_NOT_FIT)
+    assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.DOES_NOT_FIT)
     assert "microBatchSize to " in termination.message
 
 
@@ -535,8 +538,8 @@ def test_a_defect_is_ours(
 def test_a_pod_without_a_job(text: str | None, platform: Platform) -> None:
     """A missing or foreign MENS_JOB is named."""
     environ = {} if text is None else {jobs.JOB_ENV: text}
-    code, termination = job.ended(environ, lambda _: platform.objects)
-    assert (code, termination.reason) == (jobs.ExitCode.INPUT_WRONG, reasons.SPEC_INVALID)
+    code, termination = job.run(environ, lambda _: platform.objects)
+    assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.SPEC_INVALID)
 
 
 PREEMPTED = """
@@ -588,7 +591,7 @@ def test_sigterm_in_the_middle_of_training(
         signal.signal(signal.SIGTERM, before)
     assert platform.nothing_published()
     monkeypatch.undo()
-    assert platform.run(*inputs)[0] is jobs.ExitCode.DONE
+    assert platform.run(*inputs)[0] is jobs.ExitCode.SUCCEEDED
 
 
 def test_no_torch_before_the_job_needs_it() -> None:

@@ -125,7 +125,7 @@ def test_a_repository_that_does_not_exist_is_a_missing_source(
     for number, url in enumerate([f"file://{tmp_path}/nothing", served.url + "x"]):
         with pytest.raises(errors.SourceMissing) as caught:
             git.CommitTree(url, "main", tmp_path / f"into{number}")
-        assert caught.value.exit_code is jobs.ExitCode.INPUT_WRONG
+        assert caught.value.exit_code is jobs.ExitCode.INVALID_INPUT
 
 
 def test_a_server_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_server_of_something_else_is_a_missing_source(tmp_path: Path, page: by
         finally:
             web_server.shutdown()
             thread.join()
-    assert caught.value.exit_code is jobs.ExitCode.INPUT_WRONG
+    assert caught.value.exit_code is jobs.ExitCode.INVALID_INPUT
     assert caught.value.reason == reasons.SOURCE_NOT_FOUND
 
 
@@ -220,8 +220,8 @@ def test_a_job_records_the_commit_that_a_branch_meant(
     }
     objects = memory.MemoryStore(["bucket"])
     environ = {jobs.JOB_ENV: json.dumps(work), jobs.SCRATCH_ENV: str(tmp_path)}
-    code_, said = job.ended(environ, lambda _: objects)
-    assert (code_, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    code_, said = job.run(environ, lambda _: objects)
+    assert (code_, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
     assert said.artifact is not None
     (source,) = manifests.read(objects, said.artifact)[0].inputs
     assert source.uri == f"git+{repository.url}@{commit}"

@@ -64,8 +64,8 @@ def objects() -> memory.MemoryStore:
 
 def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -> None:
     """Exit code 0, the artifact in the termination message, and progress beside the manifest."""
-    code, said = job.ended(environ(tmp_path), lambda _: objects)
-    assert (code, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    code, said = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
     assert said.artifact is not None
     manifest = reader.fetch(objects, said.artifact, tmp_path / "into")
     assert manifest.details["rows"] == {"train": 2, "validation": 1}
@@ -85,11 +85,11 @@ def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -
 
 def test_the_same_job_again_is_done_at_once(tmp_path: Path, objects: memory.MemoryStore) -> None:
     """Also where the sources have gone in the meantime."""
-    first = job.ended(environ(tmp_path), lambda _: objects)[1]
+    first = job.run(environ(tmp_path), lambda _: objects)[1]
     for name in documents():
         objects.delete(refs.Uri("bucket", f"sources/code/{name}"))
-    code, second = job.ended(environ(tmp_path), lambda _: objects)
-    assert (code, second.artifact) == (jobs.ExitCode.DONE, first.artifact)
+    code, second = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, second.artifact) == (jobs.ExitCode.SUCCEEDED, first.artifact)
 
 
 BAD = [
@@ -108,10 +108,10 @@ def test_a_wrong_input_publishes_nothing(
     tmp_path: Path, objects: memory.MemoryStore, source: dict[str, Any], reason: str
 ) -> None:
     """Exit code 64 with the reason; no manifest, and the same job succeeds once it is put right."""
-    code, said = job.ended(environ(tmp_path, **source), lambda _: objects)
-    assert (code, said.reason, said.artifact) == (jobs.ExitCode.INPUT_WRONG, reason, None)
+    code, said = job.run(environ(tmp_path, **source), lambda _: objects)
+    assert (code, said.reason, said.artifact) == (jobs.ExitCode.INVALID_INPUT, reason, None)
     assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
-    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+    assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
 @pytest.mark.parametrize("error", [store_errors.StoreUnreachable, store_errors.StoreDenied])
@@ -130,10 +130,10 @@ def test_storage_trouble_is_tried_again_soon(
 
     with monkeypatch.context() as patched:
         patched.setattr(objects, call, fail)
-        code, said = job.ended(environ(tmp_path), lambda _: objects)
-    assert (code, said.reason) == (jobs.ExitCode.STORAGE_TROUBLE, error.reason)
+        code, said = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, said.reason) == (jobs.ExitCode.STORAGE_ERROR, error.reason)
     assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
-    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+    assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
 def test_progress_that_cannot_be_written_fails_nothing(
@@ -148,7 +148,7 @@ def test_progress_that_cannot_be_written_fails_nothing(
         return real(uri, data, if_absent=if_absent)
 
     monkeypatch.setattr(objects, "put_bytes", put)
-    assert job.ended(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.DONE
+    assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
 def test_a_defect_names_its_place_and_not_its_text(
@@ -160,7 +160,7 @@ def test_a_defect_names_its_place_and_not_its_text(
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(objects, "keys", fail)
-    code, said = job.ended(environ(tmp_path), lambda _: objects)
+    code, said = job.run(environ(tmp_path), lambda _: objects)
     assert (code, said.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
     assert "RuntimeError at test_job.py" in said.message
     assert "secret" not in said.message
@@ -168,8 +168,8 @@ def test_a_defect_names_its_place_and_not_its_text(
 
 def test_without_a_job_it_says_what_to_run(tmp_path: Path) -> None:
     """A person who starts the module by hand is told about the command."""
-    code, said = job.ended({})
-    assert code is jobs.ExitCode.INPUT_WRONG
+    code, said = job.run({})
+    assert code is jobs.ExitCode.INVALID_INPUT
     assert "mens corpus build" in said.message
 
 
@@ -244,8 +244,8 @@ def test_a_name_that_is_refused_sets_its_object_aside(
     )
     client.put_object(Bucket=bucket.bucket, Key=f"sources/code/{odd}", Body=b"x = 1\n")
     given = environ(tmp_path, bucket=bucket.bucket)
-    code, said = job.ended(given, lambda _: s3_store)
-    assert (code, said.reason) == (jobs.ExitCode.DONE, reasons.SUCCEEDED)
+    code, said = job.run(given, lambda _: s3_store)
+    assert (code, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
     assert said.artifact is not None
     manifest = reader.fetch(s3_store, said.artifact, tmp_path / "into")
     assert manifest.details["rows"] == {"train": 2, "validation": 1}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mens.runtime import termination
+from mens.runtime import process
 from mens_corpus import command, job
 
 
 def main() -> int:
     """Choose between the job and the command line."""
-    termination.configure_logging()
+    process.configure_logging()
     if len(sys.argv) == 1:
         return job.main()
     parser = argparse.ArgumentParser(

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     except store_errors.StoreError as e:
         print(f"{e.reason}: {e}", file=sys.stderr)
         trouble = e.transient
-        return int(jobs.ExitCode.STORAGE_TROUBLE if trouble else jobs.ExitCode.INPUT_WRONG)
+        return int(jobs.ExitCode.STORAGE_ERROR if trouble else jobs.ExitCode.INVALID_INPUT)
 
 
 def _store_of_environment() -> store.ObjectStore:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mens.runtime import jobs
+from mens.runtime import errors, jobs
 
 
-class BuildError(Exception):
+class BuildError(errors.JobError):
     """Ends the build without an artifact.
 
     Args:
@@ -13,17 +13,11 @@ class BuildError(Exception):
         message: Cause and next step; never a secret.
     """
 
-    exit_code = jobs.ExitCode.INTERNAL_ERROR
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
 
 class InputWrong(BuildError):  # noqa: N818  # named by what it says in the exit code
     """Somebody must change an input; tried again slowly."""
 
-    exit_code = jobs.ExitCode.INPUT_WRONG
+    exit_code = jobs.ExitCode.INVALID_INPUT
 
 
 class SourceMissing(InputWrong):
@@ -33,4 +27,4 @@ class SourceMissing(InputWrong):
 class Trouble(BuildError):  # noqa: N818  # named by what it says in the exit code
     """Storage or network; tried again soon."""
 
-    exit_code = jobs.ExitCode.STORAGE_TROUBLE
+    exit_code = jobs.ExitCode.STORAGE_ERROR

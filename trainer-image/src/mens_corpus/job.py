@@ -13,19 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
-from mens.api import reasons
-from mens.artifacts import errors as store_errors
 from mens.artifacts import publisher, refs, s3, store
-from mens.runtime import jobs, termination
-from mens_corpus import accounting, builder, compliance, errors, progress
+from mens.runtime import jobs, process, termination
+from mens_corpus import accounting, builder, compliance, progress
 from mens_corpus.readers import registry
 
 log = logging.getLogger(__name__)
-
-IMAGE_ENV: Final = "MENS_IMAGE"
-"""Name of the image that runs, for the manifest; `local` where it is not set."""
 
 
 def main(
@@ -33,35 +27,24 @@ def main(
     open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
 ) -> int:
     """Run the job of the environment and return the exit code of the process."""
-    return termination.run(lambda: ended(environ, open_store), environ)
+    return process.run(lambda: run(environ, open_store), environ)
 
 
-def ended(
+def run(
     environ: Mapping[str, str],
     open_store: Callable[[Mapping[str, str]], store.ObjectStore] = s3.from_env,
-) -> termination.End:
-    """Run the job; every way to end becomes an exit code and a reason."""
-    try:
-        ref, message = _run(environ, open_store)
-    except errors.BuildError as e:
-        return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
-    except store_errors.StoreError as e:
-        code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
-        return code, jobs.Termination(reason=e.reason, message=str(e))
-    except termination.Preempted:
-        return termination.preempted(
-            "the pod was ended before the corpus was published; it starts again"
-        )
-    except Exception as e:  # the border of the process: nothing may leave unnamed
-        return termination.defect(e)
-    succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
-    return jobs.ExitCode.DONE, succeeded
+) -> termination.Outcome:
+    """Run the job; every error becomes an exit code and a reason."""
+    return termination.outcome_of(
+        lambda: _build_and_publish(environ, open_store),
+        preempted="the pod was terminated before the corpus was published; it starts again",
+    )
 
 
-def _run(
+def _build_and_publish(
     environ: Mapping[str, str], open_store: Callable[[Mapping[str, str]], store.ObjectStore]
 ) -> tuple[refs.ArtifactRef, str]:
-    job = _job(environ)
+    job = process.read_job(jobs.CorpusJob, environ, command="mens corpus build")
     output = refs.Uri.parse(job.output)
     objects = open_store(environ)
     present = publisher.existing(objects, output)
@@ -75,7 +58,7 @@ def _run(
             open_tree=registry.opener(lambda: objects, scratch),
             table=compliance.table(),
             scratch=scratch,
-            producer=environ.get(IMAGE_ENV) or "local",
+            producer=process.image(environ),
             report=report,
         )
         built = builder.build(job.resource.name, job.spec, around)
@@ -85,16 +68,3 @@ def _run(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return ref, f"{built.train} rows to train on, {built.validation} held out"
-
-
-def _job(environ: Mapping[str, str]) -> jobs.CorpusJob:
-    text = environ.get(jobs.JOB_ENV)
-    if not text:
-        raise errors.InputWrong(
-            reasons.SPEC_INVALID,
-            f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens corpus build",
-        )
-    try:
-        return jobs.parse(jobs.CorpusJob, text)
-    except jobs.UnreadableJobError as e:
-        raise errors.InputWrong(reasons.SPEC_INVALID, str(e)) from None

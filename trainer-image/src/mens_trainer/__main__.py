@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from mens.runtime import termination
+from mens.runtime import process
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mens_trainer import command, job  # noqa: PLC0415  # after the environment is set
 
-    termination.configure_logging()
+    process.configure_logging()
     if len(sys.argv) == 1:
         code = job.main()
         logging.shutdown()

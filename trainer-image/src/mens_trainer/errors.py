@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from mens.api import reasons
-from mens.runtime import jobs
+from mens.runtime import errors, jobs
 from mens_trainer import memory
 
 
-class TrainError(Exception):
+class TrainError(errors.JobError):
     """Ends the run without an artifact.
 
     Args:
@@ -18,17 +18,11 @@ class TrainError(Exception):
         message: Cause and next step; never a secret.
     """
 
-    exit_code = jobs.ExitCode.INTERNAL_ERROR
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
 
 class InputWrong(TrainError):  # noqa: N818  # named by what it says in the exit code
     """Somebody must change an input; tried again slowly."""
 
-    exit_code = jobs.ExitCode.INPUT_WRONG
+    exit_code = jobs.ExitCode.INVALID_INPUT
 
 
 class OutOfMemory(TrainError):  # noqa: N818  # named by what it says in the exit code

@@ -22,13 +22,10 @@ from mens.api import reasons
 from mens.artifacts import digests, manifests, names, publisher, reader, refs, s3, store
 from mens.artifacts import errors as store_errors
 from mens.provenance import clearance
-from mens.runtime import jobs, termination
+from mens.runtime import jobs, process, termination
 from mens_trainer import errors, publish, recipe, telemetry
 
 log = logging.getLogger(__name__)
-
-IMAGE_ENV: Final = "MENS_IMAGE"
-"""Name of the image that runs, for the manifest; `local` where it is not set."""
 
 BASE_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched of a base model: configuration, tokenizer, chat template and weights."""
@@ -48,30 +45,21 @@ OpenStore = Callable[[Mapping[str, str]], store.ObjectStore]
 
 def main(environ: Mapping[str, str] = os.environ, open_store: OpenStore = s3.from_env) -> int:
     """Run the job of the environment and return the exit code of the process."""
-    return termination.run(lambda: ended(environ, open_store), environ)
+    return process.run(lambda: run(environ, open_store), environ)
 
 
-def ended(environ: Mapping[str, str], open_store: OpenStore = s3.from_env) -> termination.End:
-    """Run the job; every way to end becomes an exit code and a reason."""
-    try:
-        ref, message = _run(environ, open_store)
-    except errors.TrainError as e:
-        return e.exit_code, jobs.Termination(reason=e.reason, message=str(e))
-    except store_errors.StoreError as e:
-        code = jobs.ExitCode.STORAGE_TROUBLE if e.transient else jobs.ExitCode.INPUT_WRONG
-        return code, jobs.Termination(reason=e.reason, message=str(e))
-    except termination.Preempted:
-        return termination.preempted(
-            "the pod was ended before the adapter was published; training starts again"
-        )
-    except Exception as e:  # the border of the process: nothing may leave unnamed
-        return termination.defect(e)
-    succeeded = jobs.Termination(reason=reasons.SUCCEEDED, message=message, artifact=ref)
-    return jobs.ExitCode.DONE, succeeded
+def run(environ: Mapping[str, str], open_store: OpenStore = s3.from_env) -> termination.Outcome:
+    """Run the job; every error becomes an exit code and a reason."""
+    return termination.outcome_of(
+        lambda: _train_and_publish(environ, open_store),
+        preempted="the pod was terminated before the adapter was published; training starts again",
+    )
 
 
-def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.ArtifactRef, str]:
-    job = _job(environ)
+def _train_and_publish(
+    environ: Mapping[str, str], open_store: OpenStore
+) -> tuple[refs.ArtifactRef, str]:
+    job = process.read_job(jobs.TrainJob, environ, command="mens train")
     output = refs.Uri.parse(job.output)
     objects = open_store(environ)
     present = publisher.existing(objects, output)
@@ -87,7 +75,7 @@ def _run(environ: Mapping[str, str], open_store: OpenStore) -> tuple[refs.Artifa
                 file(progress.model_copy(update={"attempt": job.attempt}))
 
             remembering = telemetry.Remembering(tell)
-            return _train(job, objects, scratch, remembering, environ.get(IMAGE_ENV) or "local")
+            return _train(job, objects, scratch, remembering, process.image(environ))
     except store_errors.StoreError:  # no use in asking the store for one thing more
         raise
     except Exception:
@@ -226,16 +214,3 @@ def _fetch_and_import(
         # After SIGTERM nobody waits, not even for a chunk.
         pool.shutdown(wait=False, cancel_futures=True)
     log.info("fetched inputs and imported torch in %.1f s", time.perf_counter() - begin)
-
-
-def _job(environ: Mapping[str, str]) -> jobs.TrainJob:
-    text = environ.get(jobs.JOB_ENV)
-    if not text:
-        raise errors.InputWrong(
-            reasons.SPEC_INVALID,
-            f"{jobs.JOB_ENV} is not set; the operator sets it. A person runs: mens train",
-        )
-    try:
-        return jobs.parse(jobs.TrainJob, text)
-    except jobs.UnreadableJobError as e:
-        raise errors.InputWrong(reasons.SPEC_INVALID, str(e)) from None

@@ -43,8 +43,8 @@ class Failure:
 
 
 _BY_EXIT_CODE: Final = {
-    jobs.ExitCode.INPUT_WRONG: FailureClass.INVALID_INPUT,
-    jobs.ExitCode.STORAGE_TROUBLE: FailureClass.STORAGE,
+    jobs.ExitCode.INVALID_INPUT: FailureClass.INVALID_INPUT,
+    jobs.ExitCode.STORAGE_ERROR: FailureClass.STORAGE,
     jobs.ExitCode.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
     jobs.ExitCode.KILLED: FailureClass.OUT_OF_MEMORY,
     jobs.ExitCode.PREEMPTED: FailureClass.PREEMPTED,
