@@ -18,7 +18,7 @@ import yaml
 from mens.runtime import jobs
 from mens_operator import store_reader
 from mens_operator.plans import facts, outcomes, planner
-from tests.support import goldens, simulation
+from tests.support import consistency, goldens, simulation
 
 DATA = Path(__file__).parent / "data"
 INPUTS = sorted(path for path in DATA.glob("*.yaml") if not path.name.endswith(".expected.yaml"))
@@ -86,6 +86,18 @@ def planned(scenario: Mapping[str, Any]) -> dict[str, Any]:
         "requeueAfter": outcome.requeue_after,
         "asks": [str(query) for query in outcome.queries],
     }
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
+def test_input_is_consistent(path: Path) -> None:
+    """A cluster can be in the state of the input; see `tests.support.consistency`."""
+    scenario = read(path)
+    objects = [
+        scenario["resource"],
+        *(scenario.get("references") or ()),
+        *(scenario.get("children") or ()),
+    ]
+    consistency.check(objects, now=datetime.fromisoformat(scenario["now"]))
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
