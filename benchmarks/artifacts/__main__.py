@@ -20,7 +20,7 @@ import boto3
 from boto3.s3.transfer import TransferConfig
 
 from benchmarks import measure
-from mens.artifacts import manifests, publisher, reader, refs, s3
+from mens.artifacts import manifests, publisher, reader, refs, s3, transfers
 from tests.support import s3 as s3_server
 
 MIB = 2**20
@@ -58,7 +58,7 @@ def _compare(
         aws_secret_access_key=server.secret_access_key,
         region_name="us-east-1",
     )
-    transfer = TransferConfig(max_concurrency=publisher.THREADS)
+    transfer = TransferConfig(max_concurrency=transfers.THREADS)
     folder = home / "folder"
     published: list[refs.ArtifactRef] = []
 
@@ -68,7 +68,7 @@ def _compare(
 
     def upload() -> None:
         key = f"peer/{uuid.uuid4().hex}"
-        with futures.ThreadPoolExecutor(publisher.THREADS) as pool:
+        with futures.ThreadPoolExecutor(transfers.THREADS) as pool:
             each = [
                 pool.submit(
                     client.upload_file, str(path), "bench", f"{key}/{path.name}", Config=transfer
@@ -102,7 +102,7 @@ def _compare(
         into = home / "peer"
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir()
-        with futures.ThreadPoolExecutor(publisher.THREADS) as pool:
+        with futures.ThreadPoolExecutor(transfers.THREADS) as pool:
             each = [
                 pool.submit(
                     client.download_file,

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mens.artifacts import manifests, memory
+from mens.artifacts import manifests
 from mens_operator.cluster import errors, kinds, kubernetes
-from tests.support import helm, operator_process, simulation
+from tests.support import helm, memory_store, operator_process, simulation
 
 pytestmark = pytest.mark.cluster
 
@@ -231,7 +231,7 @@ async def test_it_waits_for_crds_and_then_works(
         return await real(self, path)
 
     monkeypatch.setattr(type(space.cluster), "raw", raw)
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     async with operator_process.operator(space, kubeconfig, store) as (made, _):
         await asyncio.sleep(1)
         assert made.unready()

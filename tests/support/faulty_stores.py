@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mens.artifacts import digests, memory, refs, store
+from mens.artifacts import digests, refs, store
+from tests.support import memory_store
 
 Damage = Callable[[bytes], bytes]
 """What is done to an object's bytes on their way to the reader."""
@@ -37,7 +38,7 @@ def append(data: bytes) -> bytes:
     return data + b"\0"
 
 
-class LyingStore(memory.MemoryStore):
+class LyingStore(memory_store.MemoryStore):
     """A store in memory that damages objects whose key starts with `prefix` when it is `armed`."""
 
     def __init__(self, damage: Damage, prefix: str = "blobs/") -> None:
@@ -51,7 +52,7 @@ class LyingStore(memory.MemoryStore):
         return self.damage(data) if self.armed and uri.key.startswith(self.prefix) else data
 
 
-class ForgetfulStore(memory.MemoryStore):
+class ForgetfulStore(memory_store.MemoryStore):
     """A store that says yes to every write and keeps half of each blob."""
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class ForgetfulStore(memory.MemoryStore):
         self.put_bytes(uri, truncate(path.read_bytes()))
 
 
-class UnconditionalStore(memory.MemoryStore):
+class UnconditionalStore(memory_store.MemoryStore):
     """A store that ignores `If-None-Match`, as some S3 servers do."""
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class CrashedError(Exception):
     """The process died."""
 
 
-class CrashingStore(memory.MemoryStore):
+class CrashingStore(memory_store.MemoryStore):
     """A store whose user dies just before write number `writes_left + 1`."""
 
     def __init__(self) -> None:

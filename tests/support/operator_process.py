@@ -16,11 +16,10 @@ from typing import Any
 
 import aiohttp
 
-from mens.artifacts import memory
 from mens_operator import app
 from mens_operator import settings as configuration
 from mens_operator.cluster import errors, kinds, kubernetes
-from tests.support import simulation
+from tests.support import memory_store, simulation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,7 +145,7 @@ def settings(space: Space, kubeconfig: str, **changes: Any) -> configuration.Set
 
 @contextlib.asynccontextmanager
 async def operator(
-    space: Space, kubeconfig: str, store: memory.MemoryStore, **changes: Any
+    space: Space, kubeconfig: str, store: memory_store.MemoryStore, **changes: Any
 ) -> AsyncIterator[tuple[app.Operator, Counting]]:
     """An operator in this process, kopf and lease included, until the block ends."""
     counting = Counting(space.cluster.configuration)

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from mens.artifacts import digests, layout, manifests, memory, refs
+from mens.artifacts import digests, layout, manifests, refs
 from mens.artifacts import errors as store_errors
 from mens.provenance import licenses, obligations
 from mens.runtime import jobs
@@ -24,6 +24,7 @@ from mens_operator.cluster import cache, errors, kinds, lease, queue, reflector
 from mens_operator.cluster import in_memory as fake
 from mens_operator.manifests import platform
 from mens_operator.plans import outcomes
+from tests.support import memory_store
 
 LICENSE = (Path(__file__).parents[2] / "LICENSE").read_bytes()
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -85,7 +86,7 @@ class Simulation:
     def __init__(self) -> None:
         self.clock = Clock()
         self.cluster = fake.MemoryCluster(self.clock.now)
-        self.store = memory.MemoryStore(["mens"])
+        self.store = memory_store.MemoryStore(["mens"])
         self._readers: list[store_reader.StoreReader] = []
         self._start()
 

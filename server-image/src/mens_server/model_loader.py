@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mens.api import reasons
-from mens.artifacts import manifests, publisher, refs
+from mens.artifacts import manifests, refs, transfers
 from mens.runtime import jobs, termination
 from mens_server import catalog, model_validation, readiness
 from mens_server.app import service as services
@@ -33,7 +33,7 @@ class Fetch(Protocol):
     """Brings a verified artifact into a folder; the folder has its files and no others."""
 
     def __call__(
-        self, ref: refs.ArtifactRef, into: Path, progress: publisher.Progress
+        self, ref: refs.ArtifactRef, into: Path, progress: transfers.Progress
     ) -> manifests.Manifest:
         """Return the manifest.
 

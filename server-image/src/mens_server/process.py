@@ -19,7 +19,7 @@ from typing import Final
 import uvicorn
 
 from mens.api import reasons
-from mens.artifacts import manifests, publisher, reader, refs, s3, store
+from mens.artifacts import manifests, reader, refs, s3, store, transfers
 from mens.runtime import jobs, termination
 from mens.runtime import process as runtime_process
 from mens_server import limits, model_loader, readiness
@@ -76,13 +76,13 @@ def fetcher(source: store.ObjectStore) -> model_loader.Fetch:
     """Fetch what serving needs of an artifact."""
 
     def fetch(
-        ref: refs.ArtifactRef, into: Path, progress: publisher.Progress
+        ref: refs.ArtifactRef, into: Path, progress: transfers.Progress
     ) -> manifests.Manifest:
         manifest, _ = manifests.read(source, ref)
         wanted = [glob.escape(file.path) for file in manifest.files if file.path not in UNNEEDED]
         into.mkdir(parents=True, exist_ok=True)
         model_loader.clean(into, manifest)
-        return reader.fetch(source, ref, into, only=wanted, progress=progress)
+        return reader.fetch(source, ref, into, only=wanted, manifest=manifest, progress=progress)
 
     return fetch
 

@@ -1,49 +1,19 @@
-"""Publishing a folder: blobs first, the manifest last, so that an artifact is there or is not.
+"""Publishes a folder: blobs first, the manifest last, so that an artifact is complete or absent.
 
-A crash at any point leaves only blobs that nobody refers to; publishing again completes it and
-uploads only what is missing or damaged, also below a manifest that is there. The first manifest in
-a folder wins, whoever comes second gets it back.
+A crash at any point leaves only blobs that no manifest names. Publishing again completes the
+artifact and uploads only what is missing or damaged, also below an existing manifest. The first
+manifest in a folder wins; a second publisher gets the first one back.
 
-Law: when `publish` returns, every blob that the manifest names and whose bytes the folder holds was
-written by this call or read back by it; none is believed for having the right name and size.
+Law: when `publish` returns, this call has written or read back every blob that the manifest names
+and whose bytes the folder holds. Name and size alone prove nothing.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
 
-from mens.artifacts import digests, errors, layout, manifests, names, refs, store
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all; from several threads, never two at a time."""
-
-THREADS: Final = 4
-"""Transfers at a time; more did not help against one server and cost a buffer each."""
-
-
-class Meter:
-    """Adds up bytes from several threads and tells one listener."""
-
-    def __init__(self, total: int, tell: Progress | None) -> None:
-        self._lock = threading.Lock()
-        self._done = 0
-        self._total = total
-        self._tell = tell
-
-    def add(self, count: int) -> None:
-        """Count some more bytes."""
-        if self._tell is None:
-            return
-        with self._lock:
-            self._done += count
-            self._tell(self._done, self._total)
+from mens.artifacts import digests, errors, layout, manifests, names, refs, store, transfers
 
 
 def publish(
@@ -52,8 +22,8 @@ def publish(
     folder: Path,
     draft: manifests.Manifest,
     *,
-    threads: int = THREADS,
-    progress: Progress | None = None,
+    threads: int = transfers.THREADS,
+    progress: transfers.Progress | None = None,
 ) -> refs.ArtifactRef:
     """Publish all files below `folder` as the artifact `folder_uri`.
 
@@ -61,12 +31,12 @@ def publish(
         target: Where to publish.
         folder_uri: The artifact's folder.
         folder: Local folder; no links, no pickles by name, no reserved names.
-        draft: All facts but the files.
-        threads: Uploads at a time.
-        progress: Told bytes done and in all.
+        draft: The manifest without its files.
+        threads: Number of parallel uploads.
+        progress: Called with bytes done and bytes in total.
 
     Returns:
-        Reference to what now lies there: ours, or the manifest that was there first.
+        Reference to the artifact in the folder: this one, or the one that was there before.
     """
     return publish_files(
         target,
@@ -84,13 +54,13 @@ def publish_files(
     paths: Mapping[str, Path],
     draft: manifests.Manifest,
     *,
-    threads: int = THREADS,
-    progress: Progress | None = None,
+    threads: int = transfers.THREADS,
+    progress: transfers.Progress | None = None,
     described: Sequence[manifests.File] | None = None,
 ) -> refs.ArtifactRef:
     """Publish files from anywhere, by the name that each has in the artifact; see `publish`.
 
-    `described` is what `describe_all` has said of the same paths, so that it is not asked again.
+    `described` is an earlier result of `describe_all` for the same paths; it saves hashing again.
     """
     files = described if described is not None else describe_all(paths, threads=threads)
     present = existing(target, folder_uri)
@@ -98,20 +68,20 @@ def publish_files(
     needed = {file.digest for file in named}
     # Equal files are one blob: by digest, so that this call does not read back what it wrote.
     blobs = {file.digest: file for file in files if file.digest in needed}
-    meter = Meter(sum(file.size_bytes for file in blobs.values()), progress)
+    meter = transfers.Meter(sum(file.size_bytes for file in blobs.values()), progress)
 
     def secure(file: manifests.File) -> None:
         put_blob(target, folder_uri, paths[file.path], file)
         meter.add(file.size_bytes)
 
-    in_parallel(secure, blobs.values(), threads)
+    transfers.for_each(blobs.values(), secure, threads)
     if present is not None:
         return present
     return write_manifest(target, folder_uri, draft.with_files(files))
 
 
 def existing(target: store.ObjectStore, folder_uri: refs.Uri) -> refs.ArtifactRef | None:
-    """The artifact that already lies in a folder, if its manifest is there and valid."""
+    """Return the artifact that a folder already holds, or None if it has no manifest."""
     try:
         _, digest = manifests.read(target, folder_uri)
     except errors.ObjectNotFound:
@@ -120,23 +90,26 @@ def existing(target: store.ObjectStore, folder_uri: refs.Uri) -> refs.ArtifactRe
 
 
 def describe_all(
-    paths: Mapping[str, Path], *, threads: int = THREADS, progress: Progress | None = None
+    paths: Mapping[str, Path],
+    *,
+    threads: int = transfers.THREADS,
+    progress: transfers.Progress | None = None,
 ) -> list[manifests.File]:
-    """Size and digest of local files by the names they have in the artifact; checks the names."""
+    """Return name, size and digest of local files, by the names they have in the artifact."""
     for name in paths:
         checked(name)
-    meter = Meter(sum(path.stat().st_size for path in paths.values()), progress)
+    meter = transfers.Meter(sum(path.stat().st_size for path in paths.values()), progress)
 
     def one(item: tuple[str, Path]) -> manifests.File:
         file = describe(*item)
         meter.add(file.size_bytes)
         return file
 
-    return in_parallel(one, paths.items(), threads)
+    return transfers.for_each(paths.items(), one, threads)
 
 
 def describe(name: str, path: Path) -> manifests.File:
-    """Size and digest of a local file under the name it has in the artifact."""
+    """Return name, size and digest of a local file, under the name it has in the artifact."""
     hasher = digests.Hasher()
     with path.open("rb") as file:
         while chunk := file.read(digests.CHUNK):
@@ -145,7 +118,7 @@ def describe(name: str, path: Path) -> manifests.File:
 
 
 def put_blob(target: store.ObjectStore, bucket: refs.Uri, path: Path, file: manifests.File) -> None:
-    """Upload a file's bytes unless they are there, and look that all of them arrived."""
+    """Upload a file unless the store has its bytes, and check that all of them arrived."""
     uri = layout.blob(bucket, file.digest)
     if _is_right(target, uri, file):
         return
@@ -159,9 +132,9 @@ def put_blob(target: store.ObjectStore, bucket: refs.Uri, path: Path, file: mani
 
 
 def _is_right(source: store.ObjectStore, uri: refs.Uri, file: manifests.File) -> bool:
-    """Whether a blob is there with the right bytes, by reading all of them.
+    """Return whether the store has a blob with the right bytes, by reading all of them.
 
-    Cheaper than to write them again: SeaweedFS gave 596 MB/s and took 94 MB/s.
+    Reading is cheaper than writing again: SeaweedFS reads 596 MB/s and writes 94 MB/s.
     """
     hasher = digests.Hasher()
     try:
@@ -176,21 +149,21 @@ def _is_right(source: store.ObjectStore, uri: refs.Uri, file: manifests.File) ->
 def write_manifest(
     target: store.ObjectStore, folder_uri: refs.Uri, manifest: manifests.Manifest
 ) -> refs.ArtifactRef:
-    """Make the artifact visible; returns what lies there afterwards, read back.
+    """Make the artifact visible, and return the artifact that the folder holds afterwards.
 
-    The answer to the write is not believed: a lost answer and a store that ignores conditions
-    both look different from what is there, and what is there is what others will use.
+    The manifest is read back. The answer to the write proves nothing: it can be lost, and some
+    stores ignore conditions.
     """
     target.put_bytes(layout.manifest(folder_uri), manifest.to_bytes(), if_absent=True)
     if (present := existing(target, folder_uri)) is None:
         raise errors.DigestMismatch(
-            f"the manifest of {folder_uri} was written and is not there: the store loses objects"
+            f"the manifest of {folder_uri} was written and is missing: the store loses objects"
         )
     return present
 
 
 def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names and paths of all files below a folder, sorted; refuses what cannot be published."""
+    """Yield name and path of all files below a folder, sorted; reject what cannot be published."""
     found = sorted(folder.rglob("*"))
     if not found:
         raise errors.ManifestInvalid(
@@ -199,7 +172,7 @@ def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in found:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            raise errors.NameRefused(f"{name!r} is a link; replace it by the file it points to")
+            raise errors.NameRefused(f"{name!r} is a link; replace it with the file it points to")
         if path.is_dir():
             continue
         if not path.is_file():
@@ -208,38 +181,14 @@ def local_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def checked(name: str) -> str:
-    """Return a name that a file of an artifact may have, or raise the error that fits."""
+    """Return a valid name of a file in an artifact.
+
+    Raises:
+        NameRefused: If the name is unsafe or reserved.
+        PickleRefused: If the name is that of a pickle.
+    """
     names.relative(name)
     names.refuse_pickle(name)
     if name in manifests.RESERVED:
-        raise errors.NameRefused(f"{name!r} is a name of the store's own; rename the file")
+        raise errors.NameRefused(f"{name!r} is a reserved name; rename the file")
     return name
-
-
-def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> list[Result]:
-    """Apply `work` to all items; after the first error nothing new is started."""
-    stop = threading.Event()
-
-    def guarded(item: Item) -> Result:
-        if stop.is_set():
-            raise futures.CancelledError
-        try:
-            return work(item)
-        except BaseException:
-            stop.set()
-            raise
-
-    pool = futures.ThreadPoolExecutor(max_workers=max(1, threads))
-    try:
-        running = [pool.submit(guarded, item) for item in items]
-        futures.wait(running, return_when=futures.FIRST_EXCEPTION)
-    finally:
-        # Also on Ctrl-C and SIGTERM: what runs comes to its end, what waits is dropped.
-        pool.shutdown(cancel_futures=True)
-    ended = [future for future in running if not future.cancelled()]  # codespell:ignore
-    failed = (future.exception() for future in ended)
-    if error := next((e for e in failed if e and not isinstance(e, futures.CancelledError)), None):
-        raise error
-    return [future.result() for future in running]

@@ -1,4 +1,4 @@
-"""Reading an artifact: no byte is used before it was compared with what the manifest says."""
+"""Reads artifacts: no byte is used before it is compared with the digest in the manifest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mens.artifacts import digests, errors, layout, manifests, names, publisher, refs, store
+from mens.artifacts import digests, errors, layout, manifests, names, refs, store, transfers
 
 
 def fetch(
@@ -16,38 +16,42 @@ def fetch(
     into: Path,
     only: Sequence[str] | None = None,
     *,
-    threads: int = publisher.THREADS,
-    progress: publisher.Progress | None = None,
+    manifest: manifests.Manifest | None = None,
+    threads: int = transfers.THREADS,
+    progress: transfers.Progress | None = None,
 ) -> manifests.Manifest:
-    """Bring an artifact's files into a local folder; what is there and right stays.
+    """Fetch the files of an artifact into a local folder; valid local files are kept.
 
     Args:
-        source: Where the artifact lies.
-        ref: The artifact and the digest it must have.
-        into: Local folder; made if missing.
-        only: Globs over the whole path (`*` also matches slashes); None brings all files.
-        threads: Downloads at a time.
-        progress: Told bytes done and in all.
+        source: The store that holds the artifact.
+        ref: The artifact and its digest.
+        into: Local folder; created if missing.
+        only: Globs over the whole path (`*` also matches slashes). None fetches all files.
+        manifest: The manifest, if `manifests.read` has verified it for `ref` already; it is not
+            read again then.
+        threads: Number of parallel downloads.
+        progress: Called with bytes done and bytes in total.
 
     Returns:
-        The verified manifest, of all files.
+        The verified manifest, with all files.
     """
-    manifest, _ = manifests.read(source, ref)
+    if manifest is None:
+        manifest, _ = manifests.read(source, ref)
     wanted = list(select(manifest, only))
     for file in wanted:
         names.refuse_pickle(file.path)
     into.mkdir(parents=True, exist_ok=True)
-    meter = publisher.Meter(sum(file.size_bytes for file in wanted), progress)
-    publisher.in_parallel(
-        lambda file: _fetch_file(source, ref.uri, file, into, meter), wanted, threads
+    meter = transfers.Meter(sum(file.size_bytes for file in wanted), progress)
+    transfers.for_each(
+        wanted, lambda file: _fetch_file(source, ref.uri, file, into, meter), threads
     )
     return manifest
 
 
 def check(source: store.ObjectStore, ref: refs.ArtifactRef) -> manifests.Manifest:
-    """Verify the manifest's digest and that every blob is there with its size; reads no blob.
+    """Verify the digest of the manifest, and the presence and size of every blob; read no blob.
 
-    Cheap enough to decide whether a run succeeded; whoever uses the bytes verifies them anyway.
+    This is cheap enough to decide whether a run succeeded. Every reader verifies the bytes again.
     """
     manifest, _ = manifests.read(source, ref)
     for file in manifest.files:
@@ -63,18 +67,18 @@ def verify(
     source: store.ObjectStore,
     ref: refs.ArtifactRef,
     *,
-    threads: int = publisher.THREADS,
-    progress: publisher.Progress | None = None,
+    threads: int = transfers.THREADS,
+    progress: transfers.Progress | None = None,
 ) -> manifests.Manifest:
-    """Read every byte and compare; nothing is kept."""
+    """Read every byte and compare it with its digest; keep nothing."""
     manifest, _ = manifests.read(source, ref)
-    meter = publisher.Meter(manifest.size_bytes, progress)
+    meter = transfers.Meter(manifest.size_bytes, progress)
 
     def one(file: manifests.File) -> None:
         for chunk in verified(source, ref.uri, file):
             meter.add(len(chunk))
 
-    publisher.in_parallel(one, manifest.files, threads)
+    transfers.for_each(manifest.files, one, threads)
     return manifest
 
 
@@ -85,7 +89,7 @@ def read_file(
     *,
     max_bytes: int = store.SMALL,
 ) -> bytes:
-    """The verified bytes of one small file of an artifact."""
+    """Return the verified bytes of one small file of an artifact."""
     if file.size_bytes > max_bytes:
         raise errors.ManifestInvalid(
             store.too_large(layout.blob(ref_uri, file.digest), file.size_bytes, max_bytes)
@@ -94,9 +98,12 @@ def read_file(
 
 
 def verified(source: store.ObjectStore, ref_uri: refs.Uri, file: manifests.File) -> Iterator[bytes]:
-    """The bytes of a file in chunks; `DigestMismatch` at the end, or as soon as there are too many.
+    """Yield the bytes of a file in chunks.
 
-    Whoever writes the chunks somewhere must not use them before the iterator is exhausted.
+    Do not use the chunks before the iterator is exhausted: only then the digest is verified.
+
+    Raises:
+        DigestMismatch: At the end, or as soon as there are too many bytes.
     """
     hasher = digests.Hasher()
     try:
@@ -113,7 +120,7 @@ def verified(source: store.ObjectStore, ref_uri: refs.Uri, file: manifests.File)
 
 
 def select(manifest: manifests.Manifest, only: Iterable[str] | None) -> Iterator[manifests.File]:
-    """The files whose whole path matches one of the globs; None means all."""
+    """Yield the files whose whole path matches one of the globs; None selects all files."""
     globs = None if only is None else list(only)
     for file in manifest.files:
         if globs is None or any(fnmatch.fnmatchcase(file.path, glob) for glob in globs):
@@ -125,14 +132,14 @@ def _fetch_file(
     ref_uri: refs.Uri,
     file: manifests.File,
     into: Path,
-    meter: publisher.Meter,
+    meter: transfers.Meter,
 ) -> None:
     target = _inside(into, file.path)
     if _is_right(target, file):
         meter.add(file.size_bytes)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The thread's number keeps two files with the same bytes from sharing a temporary name.
+    # The number of the thread keeps two files with the same bytes from sharing a temporary name.
     temporary = target.with_name(f".{file.digest.short}.{threading.get_ident()}.part")
     try:
         with temporary.open("wb") as out:
@@ -145,7 +152,7 @@ def _fetch_file(
 
 
 def _inside(into: Path, name: str) -> Path:
-    """The path below `into`; a link in the local folder that leads out of it is refused too."""
+    """Return the path below `into`; reject a link in the local folder that leads out of it."""
     target = into / names.relative(name)
     if not target.parent.resolve().is_relative_to(into.resolve()):
         raise errors.NameRefused(
@@ -161,7 +168,10 @@ def _is_right(path: Path, file: manifests.File) -> bool:
 
 
 def _missing(uri: refs.Uri, file: manifests.File) -> str:
-    return f"{file.path} of {uri} is gone: its blob {file.digest} does not exist; publish it again"
+    return (
+        f"{file.path} of {uri} is missing: its blob {file.digest} does not exist; publish the "
+        "artifact again"
+    )
 
 
 def _damaged(uri: refs.Uri, file: manifests.File, found: str) -> str:

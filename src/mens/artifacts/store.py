@@ -1,8 +1,8 @@
 """The protocol of an object store: what Mens asks of S3, and nothing more.
 
-Two stand behind it, `memory.MemoryStore` and `s3.S3Store`; the same tests run on both. All calls
-block and raise `errors.StoreError`; an absent object is None from `head` and an error elsewhere.
-ETags, checksums and tags of the store are never trusted: digests are computed here, by us.
+`s3.S3Store` implements it, and so does a double of the tests; both pass one contract suite. All
+calls block and raise `errors.StoreError`. `head` returns None for an absent object; every other
+call raises. ETags, checksums and tags of the store are never trusted: Mens computes digests itself.
 """
 
 from __future__ import annotations

@@ -82,9 +82,9 @@ def _show(args: argparse.Namespace) -> int:
 
 def _pull(args: argparse.Namespace) -> int:
     source = args.open_store()
-    _, ref = _resolve(source, args.uri)
+    manifest, ref = _resolve(source, args.uri)
     progress = output.Progress("pull", shown=not args.json)
-    manifest = reader.fetch(source, ref, args.into, args.only, progress=progress)
+    reader.fetch(source, ref, args.into, args.only, manifest=manifest, progress=progress)
     files = [file.path for file in reader.select(manifest, args.only)]
     if args.json:
         where = str(args.into.resolve())

@@ -13,11 +13,12 @@ from pathlib import Path
 import httpx
 import uvicorn
 
-from mens.artifacts import manifests, memory, publisher, refs, store
+from mens.artifacts import manifests, publisher, refs, store, transfers
 from mens.runtime import jobs, termination
 from mens_server import limits, model_loader, process
 from mens_server.app import service as services
 from mens_server.engines import fake, interface, worker
+from tests.support import memory_store
 
 COMPLIANCE = manifests.Compliance(
     license_expression="Apache-2.0",
@@ -33,7 +34,7 @@ UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
 class Bucket:
     """A store with artifacts in it."""
 
-    store: store.ObjectStore = field(default_factory=lambda: memory.MemoryStore(["models"]))
+    store: store.ObjectStore = field(default_factory=lambda: memory_store.MemoryStore(["models"]))
     root: refs.Uri = MODELS
 
     def model(self, name: str, folder: Path) -> refs.ArtifactRef:
@@ -52,7 +53,7 @@ class Bucket:
         return self._publish(name, folder, manifests.Kind.ADAPTER, (parent,))
 
     def fetch(
-        self, ref: refs.ArtifactRef, into: Path, progress: publisher.Progress
+        self, ref: refs.ArtifactRef, into: Path, progress: transfers.Progress
     ) -> manifests.Manifest:
         """What the loader calls."""
         return process.fetcher(self.store)(ref, into, progress)

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 import torch
 
-from mens.artifacts import errors, layout, manifests, memory, publisher, refs
+from mens.artifacts import errors, layout, manifests, publisher, refs, transfers
 from mens.runtime import jobs
 from mens_server import model_loader
 from mens_server.app import service as services
 from mens_server.engines import fake, interface, worker
 from mens_server.engines.native import model_runner
 from tests.model.server import stand
+from tests.support import memory_store
 
 pytestmark = pytest.mark.model
 
@@ -243,10 +244,10 @@ def test_adapters_of_other_kinds_are_refused(
     assert word in report["message"]
 
 
-class Flaky(memory.MemoryStore):
+class Flaky(memory_store.MemoryStore):
     """Serves what another store holds, while it is online."""
 
-    def __init__(self, inner: memory.MemoryStore) -> None:
+    def __init__(self, inner: memory_store.MemoryStore) -> None:
         super().__init__(["models"])
         self._objects = inner._objects
         self.online = threading.Event()
@@ -259,7 +260,7 @@ class Flaky(memory.MemoryStore):
 
 @pytest.fixture
 def flaky(bucket: stand.Bucket) -> Flaky:
-    assert isinstance(bucket.store, memory.MemoryStore)
+    assert isinstance(bucket.store, memory_store.MemoryStore)
     return Flaky(bucket.store)
 
 
@@ -297,7 +298,7 @@ def test_storage_that_answers_in_between_is_waited_for_anew(
     now = [0.0]
 
     def fetch(
-        ref: refs.ArtifactRef, into: Path, progress: publisher.Progress
+        ref: refs.ArtifactRef, into: Path, progress: transfers.Progress
     ) -> manifests.Manifest:
         now[0] += 50.0  # each answer takes that long; the minute is over before the second blip
         if blips[str(ref.uri)]:

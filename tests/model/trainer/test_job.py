@@ -21,13 +21,13 @@ import torch
 import transformers
 
 from mens.api import reasons, trainrun
-from mens.artifacts import digests, layout, manifests, memory, publisher, reader, refs, store
+from mens.artifacts import digests, layout, manifests, publisher, reader, refs, store
 from mens.artifacts import errors as store_errors
 from mens.provenance import licenses, notice, obligations
 from mens.runtime import jobs
 from mens_trainer import data, errors, job, loop, model, preflight, recipe, telemetry, training
 from tests.support import manifests as shortcuts
-from tests.support import models
+from tests.support import memory_store, models
 from tests.unit.trainer import rows
 
 pytestmark = pytest.mark.model
@@ -43,7 +43,9 @@ class Platform:
     """A bucket with a base and a corpus, and a folder as the pod's disk."""
 
     disk: Path
-    objects: memory.MemoryStore = field(default_factory=lambda: memory.MemoryStore(["mens"]))
+    objects: memory_store.MemoryStore = field(
+        default_factory=lambda: memory_store.MemoryStore(["mens"])
+    )
     output: refs.Uri = OUTPUT
     schedule: dict[str, Any] = field(default_factory=lambda: {"maxSteps": 2})
 
@@ -400,7 +402,7 @@ def test_a_transfer_under_way_ends_before_its_folder_goes(
     assert list((platform.disk / "scratch").iterdir()) == []
 
 
-class Unreachable(memory.MemoryStore):
+class Unreachable(memory_store.MemoryStore):
     """A store that stops answering."""
 
     def get_bytes(self, uri: refs.Uri, *, max_bytes: int = store.SMALL) -> bytes:

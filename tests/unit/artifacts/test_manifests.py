@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mens.artifacts import digests, errors, layout, manifests, memory, refs
+from mens.artifacts import digests, errors, layout, manifests, refs
 from tests.support import manifests as some
+from tests.support import memory_store
 
 DATA = Path(__file__).parents[2] / "data" / "manifests"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -133,7 +134,7 @@ def test_numbers_that_json_readers_differ_about(number: float) -> None:
 
 def test_the_uri_is_in_the_message() -> None:
     """Who reads many artifacts is told which one is wrong."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     folder = refs.Uri("mens", "models/x/1")
     store.put_bytes(layout.manifest(folder), b"{}")
     with pytest.raises(errors.ManifestInvalid, match="s3://mens/models/x/1: the manifest"):

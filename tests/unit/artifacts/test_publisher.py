@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publisher, reader, refs
-from tests.support import faulty_stores
+from mens.artifacts import digests, errors, layout, manifests, publisher, reader, refs, transfers
+from tests.support import faulty_stores, memory_store
 from tests.support import manifests as some
 
 WHERE = refs.Uri("mens", "runs/uid/key")
@@ -35,7 +35,7 @@ FOLDERS = (
 def test_identity(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
     """For every folder, fetching what was published gives that folder."""
     base = tmp_path_factory.mktemp("identity")
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = publisher.publish(store, WHERE, some.folder(base / "in", files), some.draft())
     reader.fetch(store, ref, base / "out")
     found = {
@@ -79,7 +79,7 @@ def test_the_manifest_is_the_last_write(tmp_path: Path) -> None:
 
 def test_first_manifest_wins(tmp_path: Path) -> None:
     """Who comes second with something else gets back what was there first."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     first = some.folder(tmp_path / "1", {"a": b"1"})
     second = some.folder(tmp_path / "2", {"a": b"2"})
     ref = publisher.publish(store, WHERE, first, some.draft())
@@ -103,7 +103,7 @@ def test_a_store_that_loses_bytes(tmp_path: Path) -> None:
 
 def test_equal_files_are_one_blob(tmp_path: Path) -> None:
     """Two files with the same bytes are stored once and come back as two."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     folder = some.folder(tmp_path / "in", {"a": b"same", "b/c": b"same"})
     ref = publisher.publish(store, WHERE, folder, some.draft())
     assert len(list(store.list(refs.Uri("mens", "blobs")))) == 1
@@ -117,7 +117,7 @@ def blob_of(data: bytes) -> refs.Uri:
 
 def test_no_artifact_rests_on_bytes_that_were_damaged_before(tmp_path: Path) -> None:
     """A blob that is there with the right size and the wrong bytes is replaced, not believed."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     store.put_bytes(blob_of(b"good"), b"evil")
     ref = publisher.publish(store, WHERE, some.folder(tmp_path, {"a": b"good"}), some.draft())
     reader.verify(store, ref)
@@ -126,7 +126,7 @@ def test_no_artifact_rests_on_bytes_that_were_damaged_before(tmp_path: Path) -> 
 @pytest.mark.parametrize("damage", [b"evil", b"goo", b"good and more", None])
 def test_publishing_again_repairs(tmp_path: Path, damage: bytes | None) -> None:
     """What was lost or damaged below a manifest is there again after publishing it again."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     folder = some.folder(tmp_path, {"a": b"good", "b": b"fine"})
     ref = publisher.publish(store, WHERE, folder, some.draft())
     store.delete(blob_of(b"good"))
@@ -152,7 +152,7 @@ def test_publishing_again_writes_nothing_that_is_right(tmp_path: Path) -> None:
 
 def test_what_differs_is_not_uploaded(tmp_path: Path) -> None:
     """Publishing something else to a folder that is taken adds none of its bytes to the bucket."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     first = some.folder(tmp_path / "1", {"a": b"1", "same": b"s"})
     publisher.publish(store, WHERE, first, some.draft())
     second = some.folder(tmp_path / "2", {"a": b"2", "same": b"s"})
@@ -188,18 +188,18 @@ def test_links_are_refused(tmp_path: Path) -> None:
     folder = some.folder(tmp_path / "in", {"a": b"1"})
     (folder / "link").symlink_to("/etc/hostname")
     with pytest.raises(errors.NameRefused, match="is a link"):
-        publisher.publish(memory.MemoryStore(["mens"]), WHERE, folder, some.draft())
+        publisher.publish(memory_store.MemoryStore(["mens"]), WHERE, folder, some.draft())
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     """There is no artifact without a file."""
     with pytest.raises(errors.ManifestInvalid, match="nothing to publish"):
-        publisher.publish(memory.MemoryStore(["mens"]), WHERE, tmp_path, some.draft())
+        publisher.publish(memory_store.MemoryStore(["mens"]), WHERE, tmp_path, some.draft())
 
 
 def test_progress(tmp_path: Path) -> None:
     """Progress counts up to all bytes, publishing and fetching."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     folder = some.folder(tmp_path / "in", {"a": b"1" * 10, "b": b"2" * 20})
     seen: list[tuple[int, int]] = []
     ref = publisher.publish(
@@ -225,6 +225,6 @@ def test_after_an_error_nothing_new_is_started() -> None:
         return number
 
     with pytest.raises(errors.StoreUnreachable, match="gone"):
-        publisher.in_parallel(work, range(10_000), 1)
+        transfers.for_each(range(10_000), work, 1)
     assert started == [0, 1]
-    assert publisher.in_parallel(work, [2, 3], 4) == [2, 3]
+    assert transfers.for_each([2, 3], work, 4) == [2, 3]

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publisher, reader, refs, s3
-from tests.support import faulty_stores
+from mens.artifacts import digests, errors, layout, manifests, publisher, reader, refs, s3
+from tests.support import faulty_stores, memory_store
 from tests.support import manifests as some
 from tests.support.s3 import S3Server
 
 WHERE = refs.Uri("mens", "runs/uid/key")
 
 
-def published(store: memory.MemoryStore, base: Path, files: dict[str, bytes]) -> refs.ArtifactRef:
+def published(
+    store: memory_store.MemoryStore, base: Path, files: dict[str, bytes]
+) -> refs.ArtifactRef:
     return publisher.publish(store, WHERE, some.folder(base / "in", files), some.draft())
 
 
@@ -46,7 +48,7 @@ def test_any_flipped_bit_is_noticed(
 ) -> None:
     """Whichever bit of a blob or of the manifest is turned, reading says DigestMismatch."""
     base = tmp_path_factory.mktemp("flip")
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, base, {"a": data})
     for uri in (layout.blob(WHERE, digests.Digest.of_bytes(data)), layout.manifest(WHERE)):
         original = store.get_bytes(uri)
@@ -60,19 +62,19 @@ def test_any_flipped_bit_is_noticed(
 
 def test_a_missing_blob(tmp_path: Path) -> None:
     """A blob that is gone is named with the file it belongs to."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, tmp_path, {"weights": b"1"})
     store.delete(layout.blob(WHERE, digests.Digest.of_bytes(b"1")))
     for read in (reader.check, reader.verify):
         with pytest.raises(
-            errors.ObjectNotFound, match=r"weights of s3://mens/runs/uid/key is gone"
+            errors.ObjectNotFound, match=r"weights of s3://mens/runs/uid/key is missing"
         ):
             read(store, ref)
 
 
 def test_a_replaced_manifest(tmp_path: Path) -> None:
     """A reference holds one manifest; another one in its place is refused."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, tmp_path, {"a": b"1"})
     store.put_bytes(layout.manifest(WHERE), some.draft("other").to_bytes())
     with pytest.raises(errors.DigestMismatch, match="was replaced or damaged"):
@@ -81,7 +83,7 @@ def test_a_replaced_manifest(tmp_path: Path) -> None:
 
 def test_what_is_there_stays(tmp_path: Path) -> None:
     """Files that are here and right are not read again; a wrong one is replaced."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, tmp_path, {"kept": b"same", "wrong": b"good"})
     out = some.folder(tmp_path / "out", {"kept": b"same", "wrong": b"evil"})
     store.delete(layout.blob(WHERE, digests.Digest.of_bytes(b"same")))
@@ -91,7 +93,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
 
 def test_only_some_files(tmp_path: Path) -> None:
     """Globs choose by the whole path, and the manifest still tells of all."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(
         store, tmp_path, {"config.json": b"1", "LICENSES/MIT.txt": b"2", "x.bin2": b"3"}
     )
@@ -103,7 +105,7 @@ def test_only_some_files(tmp_path: Path) -> None:
     assert len(manifest.files) == 3
 
 
-def forged(store: memory.MemoryStore, path: str, data: bytes = b"x") -> refs.ArtifactRef:
+def forged(store: memory_store.MemoryStore, path: str, data: bytes = b"x") -> refs.ArtifactRef:
     """A manifest that our own classes would not write."""
     digest = digests.Digest.of_bytes(data)
     store.put_bytes(layout.blob(WHERE, digest), data)
@@ -118,14 +120,14 @@ def forged(store: memory.MemoryStore, path: str, data: bytes = b"x") -> refs.Art
 )
 def test_names_that_leave_the_folder(tmp_path: Path, path: str) -> None:
     """A manifest with a name that could leave the folder is invalid, whatever its digest."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     with pytest.raises(errors.ManifestInvalid, match="path"):
         reader.fetch(store, forged(store, path), tmp_path / "out")
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     """A manifest that names a pickle is refused before any byte of it is written."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     with pytest.raises(errors.PickleRefused, match="convert the weights to safetensors") as caught:
         reader.fetch(store, forged(store, "pytorch_model.bin"), tmp_path / "out")
     assert caught.value.reason == "PickleRefused"
@@ -134,7 +136,7 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
 
 def test_a_local_link_out_of_the_folder(tmp_path: Path) -> None:
     """A link in the local folder that leads elsewhere is not followed."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, tmp_path, {"sub/a": b"1"})
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -146,7 +148,7 @@ def test_a_local_link_out_of_the_folder(tmp_path: Path) -> None:
 
 def test_read_file(tmp_path: Path) -> None:
     """One small file can be read alone, verified, and a large one is refused."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     ref = published(store, tmp_path, {"NOTICE": b"hello"})
     file = manifests.read(store, ref)[0].file("NOTICE")
     assert file is not None
@@ -193,7 +195,7 @@ def test_a_proxy_that_drops_conditions(s3_server: S3Server, bucket: refs.Uri) ->
 
 def test_a_size_that_is_not_true(tmp_path: Path) -> None:
     """A manifest whose size disagrees with its own digest is not followed."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     digest = digests.Digest.of_bytes(b"x")
     store.put_bytes(layout.blob(WHERE, digest), b"x")
     file = manifests.File(path="a", digest=digest, size_bytes=2)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import digests, errors, memory, publisher, reader, refs, s3, store
+from mens.artifacts import digests, errors, publisher, reader, refs, s3, store, transfers
 from tests.support import manifests as some
+from tests.support import memory_store
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Place:
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Each test runs on both stores."""
     if request.param == "memory":
-        yield Place(memory.MemoryStore(["mens"]), refs.Uri("mens"))
+        yield Place(memory_store.MemoryStore(["mens"]), refs.Uri("mens"))
     else:
         yield Place(request.getfixturevalue("s3_store"), request.getfixturevalue("bucket"))
 
@@ -90,7 +91,7 @@ def test_too_large(place: Place) -> None:
 def test_list_is_of_a_folder(place: Place) -> None:
     """Listing means below a folder: a neighbor whose name begins alike is not in it."""
     for key in ("docs/a", "docs/b/c", "docs2/x", "docs"):
-        if key != "docs" or isinstance(place.store, memory.MemoryStore):
+        if key != "docs" or isinstance(place.store, memory_store.MemoryStore):
             place.store.put_bytes(place.bucket / key, key.encode())
     found = {info.uri.key: info.size for info in place.store.list(place.bucket / "docs")}
     assert found == {"docs/a": 6, "docs/b/c": 8}
@@ -100,9 +101,7 @@ def test_list_is_of_a_folder(place: Place) -> None:
 def test_list_of_many(place: Place) -> None:
     """More objects than one answer of S3 holds are all listed."""
     keys = {f"many/{number:04d}" for number in range(1005)}
-    publisher.in_parallel(
-        lambda key: place.store.put_bytes(place.bucket / key, b"x"), sorted(keys), 8
-    )
+    transfers.for_each(sorted(keys), lambda key: place.store.put_bytes(place.bucket / key, b"x"), 8)
     assert {info.uri.key for info in place.store.list(place.bucket / "many")} == keys
 
 
@@ -166,7 +165,7 @@ def test_simultaneous_publishers(place: Place, tmp_path: Path) -> None:
         folder = some.folder(tmp_path / str(number), {"a": str(number).encode()})
         return publisher.publish(place.store, place.bucket / "runs/u/k", folder, some.draft())
 
-    found = publisher.in_parallel(publish, range(6), 6)
+    found = transfers.for_each(range(6), publish, 6)
     assert len(set(found)) == 1
     assert len(reader.verify(place.store, found[0]).files) == 1
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publisher, reader, refs
+from mens.artifacts import digests, errors, layout, manifests, publisher, reader, refs
 from mens.cli import main, output
 from tests.support import manifests as some
+from tests.support import memory_store
 from tests.support.s3 import S3Server
 from tests.unit.provenance.test_licenses import MIT
 
@@ -29,12 +30,12 @@ def safetensors(shape: list[int], dtype: str = "F32") -> bytes:
 
 
 @pytest.fixture
-def store() -> memory.MemoryStore:
-    return memory.MemoryStore(["mens"])
+def store() -> memory_store.MemoryStore:
+    return memory_store.MemoryStore(["mens"])
 
 
 @pytest.fixture
-def mens(store: memory.MemoryStore) -> Callable[..., int]:
+def mens(store: memory_store.MemoryStore) -> Callable[..., int]:
     return lambda *args: main.main([str(arg) for arg in args], open_store=lambda: store)
 
 
@@ -66,7 +67,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_import(
     mens: Callable[..., int],
     model: Path,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A model folder becomes a Model artifact with upstream, license, text and facts."""
@@ -109,7 +110,7 @@ def test_import_again(
 def test_import_over_another_model(
     mens: Callable[..., int],
     model: Path,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What lies there already is never taken for what was to be imported; it stays."""
@@ -130,7 +131,7 @@ def test_import_over_another_model(
 def test_import_beside_another_import(
     mens: Callable[..., int],
     model: Path,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -153,7 +154,7 @@ def test_import_beside_another_import(
 def test_import_after_an_unknown_license(
     mens: Callable[..., int],
     model: Path,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A right license file is not swallowed by the wrong one of before; the way out is said."""
@@ -169,7 +170,7 @@ def test_import_after_an_unknown_license(
 
 
 def test_import_from_a_cache_of_links(
-    mens: Callable[..., int], model: Path, store: memory.MemoryStore
+    mens: Callable[..., int], model: Path, store: memory_store.MemoryStore
 ) -> None:
     """Hugging Face's cache is made of links to files; those are followed."""
     blob = model.parent / "blob"
@@ -210,7 +211,7 @@ def broken(model: Path, name: str, data: bytes | None) -> None:
 def test_refused_models(
     mens: Callable[..., int],
     model: Path,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     capsys: pytest.CaptureFixture[str],
     name: str,
     data: bytes | None,
@@ -227,7 +228,7 @@ def test_refused_models(
 
 
 def test_import_of_an_unknown_license(
-    mens: Callable[..., int], model: Path, store: memory.MemoryStore
+    mens: Callable[..., int], model: Path, store: memory_store.MemoryStore
 ) -> None:
     """An unknown license can be imported on purpose; it is recorded as Unknown, with its text."""
     (model.parent / LICENSE).write_text("Our own terms.")
@@ -239,7 +240,7 @@ def test_import_of_an_unknown_license(
 
 
 @pytest.fixture
-def artifact(store: memory.MemoryStore, tmp_path: Path) -> refs.ArtifactRef:
+def artifact(store: memory_store.MemoryStore, tmp_path: Path) -> refs.ArtifactRef:
     folder = some.folder(tmp_path / "artifact", {"a.json": b"{}", "sub/b": b"123"})
     return publisher.publish(store, refs.Uri.parse(URI), folder, some.draft())
 
@@ -275,7 +276,7 @@ def test_pull(
 def test_verify(
     mens: Callable[..., int],
     artifact: refs.ArtifactRef,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     capsys: pytest.CaptureFixture[str],
     option: tuple[str, ...],
 ) -> None:
@@ -301,7 +302,7 @@ def test_a_digest_that_is_not_there(
 def test_lineage(
     mens: Callable[..., int],
     artifact: refs.ArtifactRef,
-    store: memory.MemoryStore,
+    store: memory_store.MemoryStore,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -400,7 +401,7 @@ def test_progress_on_a_terminal(
 def test_the_store_is_opened_late(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     """A folder that cannot be imported is refused before anyone asks for a store."""
 
-    def no_store() -> memory.MemoryStore:
+    def no_store() -> memory_store.MemoryStore:
         raise errors.StoreUnreachable("asked too early")
 
     (model / "config.json").unlink()

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from mens.artifacts import manifests, memory
+from mens.artifacts import manifests
 from mens_corpus import command
+from tests.support import memory_store
 
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n"
 CODE = HEADER + 'def f{0}(a):\n    """Do number {0}."""\n    return {0}\n'
 
 
-def run(*arguments: str, objects: memory.MemoryStore | None = None) -> int:
+def run(*arguments: str, objects: memory_store.MemoryStore | None = None) -> int:
     """As `mens corpus …` would."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
@@ -99,7 +100,7 @@ def test_a_store_is_built_into_and_shown_from(
     tmp_path: Path, described: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was published is fetched again and verified before it is shown."""
-    objects = memory.MemoryStore(["bucket"])
+    objects = memory_store.MemoryStore(["bucket"])
     where = "s3://bucket/corpora/mine/1"
     assert run("build", "-f", str(described), "-o", where, objects=objects) == 0
     assert run("show", where, objects=objects) == 0

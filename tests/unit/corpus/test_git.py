@@ -16,10 +16,11 @@ import pytest
 from dulwich import porcelain, repo, server, web
 
 from mens.api import reasons
-from mens.artifacts import manifests, memory
+from mens.artifacts import manifests
 from mens.runtime import jobs
 from mens_corpus import errors, job
 from mens_corpus.readers import git, local, trees
+from tests.support import memory_store
 
 FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
 
@@ -218,7 +219,7 @@ def test_a_job_records_the_commit_that_a_branch_meant(
         "spec": {"sources": [{"name": "code", "git": where, "extract": ["PythonFunctions"]}]},
         "output": "s3://bucket/corpora/uid/key",
     }
-    objects = memory.MemoryStore(["bucket"])
+    objects = memory_store.MemoryStore(["bucket"])
     environ = {jobs.JOB_ENV: json.dumps(work), jobs.SCRATCH_ENV: str(tmp_path)}
     code_, said = job.run(environ, lambda _: objects)
     assert (code_, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)

@@ -18,9 +18,10 @@ import pytest
 
 from mens.api import reasons
 from mens.artifacts import errors as store_errors
-from mens.artifacts import layout, manifests, memory, reader, refs, s3, store
+from mens.artifacts import layout, manifests, reader, refs, s3, store
 from mens.runtime import jobs
 from mens_corpus import job, jsonl
+from tests.support import memory_store
 from tests.support.s3 import S3Server
 
 LICENSE = (Path(__file__).parents[3] / "LICENSE").read_bytes()
@@ -56,13 +57,13 @@ def environ(tmp_path: Path, *, bucket: str = "bucket", **source: Any) -> dict[st
 
 
 @pytest.fixture
-def objects() -> memory.MemoryStore:
-    found = memory.MemoryStore(["bucket"])
+def objects() -> memory_store.MemoryStore:
+    found = memory_store.MemoryStore(["bucket"])
     filled(found)
     return found
 
 
-def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -> None:
+def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory_store.MemoryStore) -> None:
     """Exit code 0, the artifact in the termination message, and progress beside the manifest."""
     code, said = job.run(environ(tmp_path), lambda _: objects)
     assert (code, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
@@ -83,7 +84,9 @@ def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory.MemoryStore) -
     assert [path.name for path in tmp_path.iterdir()] == ["into"], "scratch is left clean"
 
 
-def test_the_same_job_again_is_done_at_once(tmp_path: Path, objects: memory.MemoryStore) -> None:
+def test_the_same_job_again_is_done_at_once(
+    tmp_path: Path, objects: memory_store.MemoryStore
+) -> None:
     """Also where the sources have gone in the meantime."""
     first = job.run(environ(tmp_path), lambda _: objects)[1]
     for name in documents():
@@ -105,7 +108,7 @@ BAD = [
 
 @pytest.mark.parametrize(("source", "reason"), [item[1:] for item in BAD], ids=[x[0] for x in BAD])
 def test_a_wrong_input_publishes_nothing(
-    tmp_path: Path, objects: memory.MemoryStore, source: dict[str, Any], reason: str
+    tmp_path: Path, objects: memory_store.MemoryStore, source: dict[str, Any], reason: str
 ) -> None:
     """Exit code 64 with the reason; no manifest, and the same job succeeds once it is put right."""
     code, said = job.run(environ(tmp_path, **source), lambda _: objects)
@@ -118,7 +121,7 @@ def test_a_wrong_input_publishes_nothing(
 @pytest.mark.parametrize("call", ["keys", "open", "put_file", "get_bytes"])
 def test_storage_trouble_is_tried_again_soon(
     tmp_path: Path,
-    objects: memory.MemoryStore,
+    objects: memory_store.MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     error: type[store_errors.StoreError],
     call: str,
@@ -137,7 +140,7 @@ def test_storage_trouble_is_tried_again_soon(
 
 
 def test_progress_that_cannot_be_written_fails_nothing(
-    tmp_path: Path, objects: memory.MemoryStore, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, objects: memory_store.MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is for people to look at; the artifact is what counts."""
     real = objects.put_bytes
@@ -152,7 +155,7 @@ def test_progress_that_cannot_be_written_fails_nothing(
 
 
 def test_a_defect_names_its_place_and_not_its_text(
-    tmp_path: Path, objects: memory.MemoryStore, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, objects: memory_store.MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception's text may hold anything, a row or a credential."""
 

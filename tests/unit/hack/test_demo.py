@@ -13,8 +13,9 @@ import pytest
 
 from hack.demo import __main__ as command
 from hack.demo import job, questions, report, sources
-from mens.artifacts import memory, refs
+from mens.artifacts import refs
 from mens.cli import main
+from tests.support import memory_store
 
 QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
 
@@ -189,7 +190,7 @@ def test_every_stage_has_its_number() -> None:
 
 def test_a_file_that_changed_is_uploaded_again(tmp_path: Path) -> None:
     """Also when its size stayed the same."""
-    target, folder = memory.MemoryStore(["mens"]), refs.Uri("mens", "sources/docs")
+    target, folder = memory_store.MemoryStore(["mens"]), refs.Uri("mens", "sources/docs")
     file = tmp_path / "a.md"
     file.write_text("old!")
     assert sources.upload(target, folder, [("a.md", file)]) == 1

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import digests, errors, layout, manifests, memory, publisher, refs
+from mens.artifacts import digests, errors, layout, manifests, publisher, refs
 from mens.provenance import lineage
 from tests.support import manifests as some
+from tests.support import memory_store
 
 BUCKET = refs.Uri("mens")
 
 
 @pytest.fixture
-def store() -> memory.MemoryStore:
-    return memory.MemoryStore(["mens"])
+def store() -> memory_store.MemoryStore:
+    return memory_store.MemoryStore(["mens"])
 
 
 def publish(
-    store: memory.MemoryStore, tmp_path: Path, name: str, *inputs: manifests.Input
+    store: memory_store.MemoryStore, tmp_path: Path, name: str, *inputs: manifests.Input
 ) -> refs.ArtifactRef:
     folder = some.folder(tmp_path / name, {"a": name.encode()})
     draft = some.draft(name, inputs=inputs)
@@ -41,7 +42,7 @@ SOURCE = manifests.Input(
 )
 
 
-def test_the_whole_tree(store: memory.MemoryStore, tmp_path: Path) -> None:
+def test_the_whole_tree(store: memory_store.MemoryStore, tmp_path: Path) -> None:
     """An adapter leads to its base and its corpus, and the corpus to its sources."""
     base = publish(store, tmp_path, "base")
     corpus = publish(store, tmp_path, "corpus", SOURCE)
@@ -62,7 +63,7 @@ def test_the_whole_tree(store: memory.MemoryStore, tmp_path: Path) -> None:
     assert tree.digest == adapter.digest
 
 
-def test_an_input_that_is_gone(store: memory.MemoryStore, tmp_path: Path) -> None:
+def test_an_input_that_is_gone(store: memory_store.MemoryStore, tmp_path: Path) -> None:
     """An input that cannot be read stays in the tree, with its digest and its problem."""
     base = publish(store, tmp_path, "base")
     adapter = publish(store, tmp_path, "adapter", as_input(manifests.Role.BASE, "base", base))
@@ -72,7 +73,7 @@ def test_an_input_that_is_gone(store: memory.MemoryStore, tmp_path: Path) -> Non
     assert node.problem.startswith("ObjectNotFound: ")
 
 
-def test_an_input_that_was_replaced(store: memory.MemoryStore, tmp_path: Path) -> None:
+def test_an_input_that_was_replaced(store: memory_store.MemoryStore, tmp_path: Path) -> None:
     """Another artifact at the place of an input is not taken for it."""
     base = publish(store, tmp_path, "base")
     adapter = publish(store, tmp_path, "adapter", as_input(manifests.Role.BASE, "base", base))
@@ -80,14 +81,14 @@ def test_an_input_that_was_replaced(store: memory.MemoryStore, tmp_path: Path) -
     assert "DigestMismatch" in lineage.trace(adapter, lineage.reader(store)).parents[0].problem
 
 
-def test_the_artifact_itself_must_be_there(store: memory.MemoryStore) -> None:
+def test_the_artifact_itself_must_be_there(store: memory_store.MemoryStore) -> None:
     """Without the artifact that was asked about there is no tree."""
     ref = refs.ArtifactRef(uri=BUCKET / "none", digest=digests.Digest.of_bytes(b""))
     with pytest.raises(errors.ObjectNotFound):
         lineage.trace(ref, lineage.reader(store))
 
 
-def test_a_long_chain_ends(store: memory.MemoryStore, tmp_path: Path) -> None:
+def test_a_long_chain_ends(store: memory_store.MemoryStore, tmp_path: Path) -> None:
     """A chain longer than anyone builds is cut off with a word about it."""
     ref = publish(store, tmp_path, "a0")
     for number in range(1, lineage.DEPTH + 3):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mens.artifacts import errors, manifests, memory, publisher, reader, refs
+from mens.artifacts import errors, manifests, publisher, reader, refs
 from mens.provenance import licenses, notice, obligations
 from mens_trainer import publish
-from tests.support import faulty_stores
+from tests.support import faulty_stores, memory_store
 from tests.support import manifests as some
 
 BUCKET = refs.Uri("mens")
@@ -18,7 +18,7 @@ OWN = b"Acme Base Model\nCopyright 2025 Acme. This product includes data by Exam
 
 
 def parent(
-    store: memory.MemoryStore, role: manifests.Role, at: Path, files: dict[str, bytes]
+    store: memory_store.MemoryStore, role: manifests.Role, at: Path, files: dict[str, bytes]
 ) -> publish.Parent:
     text = some.APACHE.read_bytes()
     found = licenses.conclude("Apache-2.0", licenses.identify(text))
@@ -30,7 +30,7 @@ def parent(
 
 def test_notices_of_the_parents_travel(tmp_path: Path) -> None:
     """Every NOTICE of base and corpus stands in the adapter's, word by word (Apache-2.0 4(d))."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE.txt": OWN, "config.json": b"{}"})
     corpus = parent(store, manifests.Role.CORPUS, tmp_path, {"NOTICE": b"of rows\xff"})
     manifest = some.draft(
@@ -65,7 +65,7 @@ def test_a_damaged_notice_is_refused(tmp_path: Path) -> None:
 
 def test_without_notices_nothing_is_added(tmp_path: Path) -> None:
     """A base without a NOTICE leaves the adapter's as it was."""
-    store = memory.MemoryStore(["mens"])
+    store = memory_store.MemoryStore(["mens"])
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE_of_rates.csv": b"1"})
     assert publish.captured_notices(store, [base]) == ()
     files = notice.assemble("x", some.compliance(), {})

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from mens.artifacts import errors as store_errors
-from mens.artifacts import layout, memory, refs
+from mens.artifacts import layout, refs
 from mens.runtime import jobs, machine
 from mens_trainer import report, telemetry
+from tests.support import memory_store
 
 FOLDER = refs.Uri("mens", "runs/u/k")
 
 
-class Counting(memory.MemoryStore):
+class Counting(memory_store.MemoryStore):
     """Counts writes, from one thread that is not the caller's."""
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ def test_only_the_newest_progress_is_written() -> None:
 def test_a_store_that_fails_costs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """The run goes on."""
 
-    class Broken(memory.MemoryStore):
+    class Broken(memory_store.MemoryStore):
         def put_bytes(self, uri: refs.Uri, data: bytes, *, if_absent: bool = False) -> bool:
             raise store_errors.StoreDenied("no")
 

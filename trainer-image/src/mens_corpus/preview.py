@@ -30,9 +30,9 @@ def show(folder: Path, count: int) -> Iterator[str]:
 
 
 def fetched(objects: store.ObjectStore, uri: refs.Uri, into: Path) -> Path:
-    """Bring a published corpus here, verified; returns its folder."""
-    _, digest = manifests.read(objects, uri)
-    manifest = reader.fetch(objects, refs.ArtifactRef(uri=uri, digest=digest), into)
+    """Fetch and verify a published corpus, and return its folder."""
+    manifest, digest = manifests.read(objects, uri)
+    reader.fetch(objects, refs.ArtifactRef(uri=uri, digest=digest), into, manifest=manifest)
     (into / manifests.FILE_NAME).write_bytes(manifest.to_bytes())
     return into
 

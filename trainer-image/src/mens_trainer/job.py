@@ -198,6 +198,7 @@ def _fetch_and_import(
                 parent.ref,
                 scratch / parent.role.value.lower(),
                 globs[parent.role],
+                manifest=parent.manifest,
                 progress=go_on,
             )
             for parent in parents

@@ -1,4 +1,4 @@
-"""The store of tests and of `mens local`: same contract as S3, in a dictionary."""
+"""An object store in a dictionary, with the contract of S3; for tests only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mens.artifacts import digests, errors, refs, store
 
 
 class MemoryStore:
-    """Holds objects in memory; buckets must be named when it is made, as in S3."""
+    """Holds objects in memory. Buckets must exist, as in S3."""
 
     def __init__(self, buckets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
