@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hack.cluster import external, preflight
 from hack.setup import capabilities, records
+from hack.setup import environment as venv
 from hack.support import errors, interrupts, paths
 from hack.tiers import budgets, preparation, results, runner, table, tiers
 
@@ -112,6 +113,10 @@ def environment(tier: tiers.Tier) -> dict[str, str]:
     # Only one cluster at a time can use the kept images, and only e2e needs them.
     if tier.name != "e2e":
         ours["MENS_CONTAINERD"] = str(OUT / "containerd")
+    if ours.pop("PYTHONDONTWRITEBYTECODE", ""):
+        # Without bytecode each process compiles all it imports again, and tests start hundreds of
+        # processes. The user wants none in the checkout, so it is kept with the environment.
+        ours["PYTHONPYCACHEPREFIX"] = str(venv.VENV / "bytecode")
     return ours | dict(tier.environment)
 
 

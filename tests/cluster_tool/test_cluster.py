@@ -13,7 +13,7 @@ import pytest
 
 import hack.cluster
 from hack.cluster import clusters, containers, leftovers, lifecycle, oci, sandbox
-from hack.support import errors, processes, wait
+from hack.support import errors, wait
 
 SECURE = {
     "readOnlyRootFilesystem": True,
@@ -176,11 +176,16 @@ def test_kwok_completes_jobs(kwok_cluster: clusters.Cluster, namespace: str) -> 
 
 
 @pytest.mark.node
-def test_down_leaves_nothing(tmp_path: Path) -> None:
-    """After `down` no process, mount, group, folder or mount point is left, pods or not."""
+def test_down_leaves_nothing_and_the_next_start_finds_no_old_container() -> None:
+    """After `down` no process, mount, group, folder or mount point is left, whatever pods ran.
+
+    The kept image store, which outlives the cluster, lists none of its containers.
+    """
     name = f"test-{os.getpid()}-gone"
     cluster = lifecycle.up(name)
-    box = sandbox.Sandbox(cluster.run, cluster.parent, cluster.sandbox)  # type: ignore[arg-type]
+    assert cluster.parent is not None
+    assert cluster.sandbox is not None
+    box = sandbox.Sandbox(cluster.run, cluster.parent, cluster.sandbox)
     _apply(cluster, "default", _pod("hold", _image(cluster)))
     cluster.kubectl_run("wait", "pod/hold", "--for=condition=Ready", "--timeout=60s")
     lifecycle.down(name)
@@ -188,16 +193,6 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     assert not box.init.alive()
     assert not box.parent.alive()
     assert clusters.load(name) is None
-
-
-@pytest.mark.node
-def test_next_cluster_starts_without_the_dead_of_the_last() -> None:
-    """The kept store lists no containers of a cluster that was killed."""
-    name = f"test-{os.getpid()}-dead"
-    first = lifecycle.up(name)
-    _apply(first, "default", _pod("hold", _image(first)))
-    first.kubectl_run("wait", "pod/hold", "--for=condition=Ready", "--timeout=60s")
-    lifecycle.down(name)
     second = lifecycle.up(name)
     try:
         socket = second.run / "containerd.sock"
@@ -223,24 +218,42 @@ BRING_UP = "from hack.cluster import lifecycle; lifecycle.up({name!r}, node=Fals
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("default_signals")
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_start_is_replaced_by_the_next(ending: signal.Signals) -> None:
-    """Its sandbox lives on without ever being ready: it does not pass for a cluster."""
+def test_an_interrupted_start_is_replaced_by_the_next() -> None:
+    """Its sandbox survives without ever being ready: it does not count as a cluster.
+
+    Each start replaces the one that was interrupted before, by whatever signal.
+    """
     name = f"test-{os.getpid()}-half"
-    starting = subprocess.Popen([sys.executable, "-c", BRING_UP.format(name=name)])
+    replaced: list[clusters.Cluster] = []
     try:
-        wait.until("the record", lambda: clusters.load(name) is not None, 30, 0.01)
-        starting.send_signal(ending)
-        assert starting.wait(20) != 0
-        half = clusters.load(name)
-        assert half is not None
-        assert half.alive()
-        assert not half.ready
+        for ending in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+            replaced.append(_interrupted_start(name, ending, replaced))
         whole = lifecycle.up(name, node=False)
-        assert whole.sandbox != half.sandbox
+        assert whole.sandbox not in [half.sandbox for half in replaced]
+        assert not any(half.alive() for half in replaced)
         whole.kubectl_run("get", "namespaces")
     finally:
         lifecycle.down(name)
+
+
+def _interrupted_start(
+    name: str, ending: signal.Signals, before: list[clusters.Cluster]
+) -> clusters.Cluster:
+    """Starts a cluster, ends the start once it has written its record; returns what is left."""
+    starting = subprocess.Popen([sys.executable, "-c", BRING_UP.format(name=name)])
+
+    def recorded() -> bool:
+        found = clusters.load(name)
+        return found is not None and found.sandbox not in [each.sandbox for each in before]
+
+    wait.until("the record", recorded, 30, 0.01)
+    starting.send_signal(ending)
+    assert starting.wait(20) != 0
+    half = clusters.load(name)
+    assert half is not None
+    assert half.alive()
+    assert not half.ready
+    return half
 
 
 DIES_EARLY = """
@@ -263,33 +276,25 @@ def test_a_sandbox_on_no_record_is_ended_too() -> None:
 
 
 @pytest.mark.cluster
-def test_a_cluster_whose_api_server_died_begins_anew() -> None:
-    """PID 1 alone is no cluster."""
-    name = f"test-{os.getpid()}-mute"
+def test_a_broken_cluster_is_started_again() -> None:
+    """Without its API server, or without its sandbox, which `status` reports."""
+    name = f"test-{os.getpid()}-broken"
     first = lifecycle.up(name, node=False)
-    assert first.sandbox is not None
     try:
-        box = sandbox.Sandbox(first.run, first.parent, first.sandbox)  # type: ignore[arg-type]
+        assert first.sandbox is not None
+        assert first.parent is not None
+        box = sandbox.Sandbox(first.run, first.parent, first.sandbox)
         inside = str(box.running()["kube-apiserver"])
         subprocess.run([*sandbox.enter(box.init.pid), "kill", "-9", inside], check=True)
         wait.until("the end", lambda: "kube-apiserver" in box.ended(), 10)
-        lifecycle.up(name, node=False).kubectl_run("get", "namespaces")
-    finally:
-        lifecycle.down(name)
-
-
-@pytest.mark.cluster
-def test_killed_sandbox_shows_as_dead_and_starts_again() -> None:
-    """If the sandbox dies, status says so and `up` makes a new one."""
-    name = f"test-{os.getpid()}-killed"
-    first = lifecycle.up(name, node=False)
-    assert isinstance(first.sandbox, processes.Process)
-    first.sandbox.kill()
-    wait.until("death", lambda: not first.alive(), 10)
-    shown = lifecycle.status(name)
-    assert shown is not None
-    assert not shown.alive
-    try:
-        assert lifecycle.up(name, node=False).sandbox != first.sandbox
+        second = lifecycle.up(name, node=False)
+        second.kubectl_run("get", "namespaces")
+        assert second.sandbox is not None
+        second.sandbox.kill()
+        wait.until("death", lambda: not second.alive(), 10)
+        shown = lifecycle.status(name)
+        assert shown is not None
+        assert not shown.alive
+        assert lifecycle.up(name, node=False).sandbox != second.sandbox
     finally:
         lifecycle.down(name)

@@ -1,5 +1,6 @@
-"""Room on the disk is added up where it comes to lie."""
+"""The disk space of everything is added up for each file system."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ GB = space.GB
 CACHE, HOME = Path("/cache"), Path("/home")
 
 
-def on_one_disk(free: float) -> object:
+def on_one_disk(free: float) -> Callable[[Path], tuple[int, int]]:
     return lambda _: (1, int(free * GB))
 
 

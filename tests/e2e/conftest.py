@@ -13,7 +13,7 @@ from hack import images
 from hack.cluster import clusters
 from hack.demo import kubectl, ownership, platform
 from mens.artifacts import s3
-from tests.e2e import resources
+from tests.e2e import demo_run, resources
 from tests.support import models
 
 
@@ -44,6 +44,44 @@ def storage(kube: kubectl.Kubectl) -> Iterator[platform.Storage]:
 def target(storage: platform.Storage) -> s3.S3Store:
     """A client of the store inside the cluster."""
     return storage.store
+
+
+@pytest.fixture(scope="session")
+def demo(node_cluster: clusters.Cluster, kube: kubectl.Kubectl) -> Iterator[demo_run.DemoRun]:
+    """The demo, which runs in the background from the first use on."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = demo_run.DemoRun(node_cluster, kube, patch)
+        yield found
+        found.remove()
+
+
+@pytest.fixture(scope="session")
+def beside_the_demo(request: pytest.FixtureRequest) -> None:
+    """Starts the demo now if a selected test needs it, so that it computes while others wait."""
+    if any("printed" in _fixtures(item) for item in request.session.items):
+        request.getfixturevalue("demo")
+
+
+@pytest.fixture(scope="session")
+def printed(demo: demo_run.DemoRun) -> str:
+    """What the demo printed until its end."""
+    return demo.printed()
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest) -> None:
+    """For a test that disturbs everything else on the cluster: the demo ends before."""
+    if any("printed" in _fixtures(item) for item in request.session.items):
+        request.getfixturevalue("printed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for the demo come last: the others run beside it."""
+    items.sort(key=lambda item: not {"printed", "alone"}.isdisjoint(_fixtures(item)))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,9 @@ SECONDS = 240
 
 
 @pytest.fixture(scope="module")
-def stages(kube: kubectl.Kubectl, storage: platform.Storage, base: str) -> Iterator[Stages]:
+def stages(
+    kube: kubectl.Kubectl, storage: platform.Storage, base: str, beside_the_demo: None
+) -> Iterator[Stages]:
     """A namespace for each trouble, and the trouble in it: all wait at once, to save time."""
     stamp = int(time.time()) % 10**5
     made = {}
@@ -143,6 +145,7 @@ def test_refused_secret_is_nowhere(traces: dict[Kind, Traces], seen: Seen) -> No
         assert secret not in text
 
 
+@pytest.mark.usefixtures("alone")
 def test_store_outage_recovers(kube: kubectl.Kubectl, space: str, wait_for: Any) -> None:
     """A store that does not answer is said so on the resource, and forgotten when it is back."""
     service = ("-n", platform.SYSTEM, "patch", platform.STORE, "--type=merge", "-p")

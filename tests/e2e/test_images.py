@@ -71,68 +71,89 @@ def pod(name: str, image: str, command: list[str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def run(cluster: Cluster, name: str, image: str, command: list[str]) -> str:
-    """Run a pod to its end and return what it printed; it must end well."""
-    cluster.kubectl_run("apply", "-f", "-", stdin=json.dumps(pod(name, image, command)))
-    deadline = time.monotonic() + 120
+COMPUTE = (
+    "import torch, transformers, peft, bitsandbytes.functional as f;"
+    "q, s = f.quantize_4bit(torch.eye(64), quant_type='nf4');"
+    "print(f.dequantize_4bit(q, s).trace().item())"
+)
+PROGRAMS = ("operator", "corpus", "trainer", "server")
+
+
+def own_help(program: str) -> list[str]:
+    """Help of the program itself; the operator has no arguments, its settings are the chart's."""
+    return [] if program == "operator" else [f"python -m mens_{program} --help"]
+
+
+def commands() -> dict[str, tuple[str, list[str]]]:
+    """Pod -> its image and its command."""
+    found = {
+        "heavy": ("trainer", ["python", "-c", COMPUTE]),
+        "store": ("dev-store", ["weed", "version"]),
+    }
+    for program in PROGRAMS:
+        look = LOOK.replace("MODULE", f"mens_{program}")
+        found[f"look-{program}"] = (program, ["python", "-c", look])
+        script = " && ".join(["mens --help", *own_help(program)])
+        found[f"help-{program}"] = (program, ["sh", "-c", script])
+    return found
+
+
+@pytest.fixture(scope="module")
+def pods(node_cluster: Cluster, references: dict[str, str], namespace: str) -> None:
+    """All pods, which start at once: most of a short pod's time is its start."""
+    made = [
+        pod(name, references[f"mens-{image}"], command)
+        for name, (image, command) in commands().items()
+    ]
+    listed = {"apiVersion": "v1", "kind": "List", "items": made}
+    node_cluster.kubectl_run("apply", "-f", "-", stdin=json.dumps(listed))
+
+
+def output(cluster: Cluster, name: str) -> str:
+    """Waits until a pod has ended and returns what it printed; it must succeed."""
+    deadline = time.monotonic() + 240
     phase = ""
     while time.monotonic() < deadline and phase not in ("Succeeded", "Failed"):
         path = "jsonpath={.status.phase}"
         phase = cluster.kubectl_run("get", "pod", "-n", NAMESPACE, name, "-o", path)
         time.sleep(0.3)
     try:
-        said = cluster.kubectl_run("logs", "-n", NAMESPACE, name)
+        printed = cluster.kubectl_run("logs", "-n", NAMESPACE, name)
     except errors.ToolError as error:
-        said = str(error)
+        printed = str(error)
     described = cluster.kubectl_run("describe", "pod", "-n", NAMESPACE, name)
-    assert phase == "Succeeded", f"{said}\n{described}"
-    return said
+    assert phase == "Succeeded", f"{printed}\n{described}"
+    return printed
 
 
-@pytest.mark.parametrize("program", ["operator", "corpus", "trainer", "server"])
-def test_image_holds_its_program(
-    node_cluster: Cluster, references: dict[str, str], namespace: str, program: str
-) -> None:
+@pytest.mark.usefixtures("pods")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_image_contains_its_program(node_cluster: Cluster, program: str) -> None:
     """Uid 10001, version known, nothing writable but /tmp, bytecode there already."""
-    look = LOOK.replace("MODULE", f"mens_{program}")
-    image = references[f"mens-{program}"]
-    said = run(node_cluster, f"look-{program}", image, ["python", "-c", look]).splitlines()
-    assert said[0].split()[::2] == ["10001", "/tmp"]
-    assert said[1:] == ["Read-only file system", "True"]
+    lines = output(node_cluster, f"look-{program}").splitlines()
+    assert lines[0].split()[::2] == ["10001", "/tmp"]
+    assert lines[1:] == ["Read-only file system", "True"]
 
 
-@pytest.mark.parametrize("program", ["operator", "corpus", "trainer", "server"])
-def test_image_says_how_it_is_used(
-    node_cluster: Cluster, references: dict[str, str], namespace: str, program: str
-) -> None:
-    """The `mens` command answers --help, and so does each program that people call."""
-    image = references[f"mens-{program}"]
-    # The operator has no arguments: its settings come from the chart.
-    own = [] if program == "operator" else [f"python -m mens_{program} --help"]
-    script = " && ".join(["mens --help", *own])
-    said = run(node_cluster, f"help-{program}", image, ["sh", "-c", script])
-    assert said.count("usage:") == 1 + len(own)
+@pytest.mark.usefixtures("pods")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_image_explains_its_usage(node_cluster: Cluster, program: str) -> None:
+    """The `mens` command answers --help, and so does each program that users call."""
+    printed = output(node_cluster, f"help-{program}")
+    assert printed.count("usage:") == 1 + len(own_help(program))
 
 
-def test_heavy_layer_computes(
-    node_cluster: Cluster, references: dict[str, str], namespace: str
-) -> None:
+@pytest.mark.usefixtures("pods")
+def test_heavy_layer_computes(node_cluster: Cluster) -> None:
     """The trainer's libraries import and quantize a matrix on a root they cannot write."""
-    script = (
-        "import torch, transformers, peft, bitsandbytes.functional as f;"
-        "q, s = f.quantize_4bit(torch.eye(64), quant_type='nf4');"
-        "print(f.dequantize_4bit(q, s).trace().item())"
-    )
-    said = run(node_cluster, "heavy", references["mens-trainer"], ["python", "-c", script])
-    assert float(said.splitlines()[-1]) == pytest.approx(64.0)
+    printed = output(node_cluster, "heavy")
+    assert float(printed.splitlines()[-1]) == pytest.approx(64.0)
 
 
-def test_dev_store_starts(
-    node_cluster: Cluster, references: dict[str, str], namespace: str
-) -> None:
+@pytest.mark.usefixtures("pods")
+def test_dev_store_starts(node_cluster: Cluster) -> None:
     """SeaweedFS answers with its version."""
-    said = run(node_cluster, "store", references["mens-dev-store"], ["weed", "version"])
-    assert "version" in said
+    assert "version" in output(node_cluster, "store")
 
 
 def test_heavy_layer_is_shared(references: dict[str, str]) -> None:

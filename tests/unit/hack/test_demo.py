@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import subprocess
@@ -80,9 +81,9 @@ def facts(**cluster: Any) -> report.Facts:
     details = {"tokensPerSecond": "160.04", "peakRssBytes": 2 * 2**30}
     answers = {"base": [wrong], "adapter": [right]}
     programs = Path("/cache/bin/k8s-1/kubectl"), Path("/cache/bin/helm-2/helm")
-    running = report.cluster.Cluster(
+    running = clusters.Cluster(
         name="demo",
-        kind=report.cluster.Kind.EMBEDDED,
+        kind=clusters.Kind.EMBEDDED,
         kubeconfig=Path("/run/mens/demo/kubeconfig"),
         kubectl=programs[0],
         helm=programs[1],
@@ -183,7 +184,7 @@ def test_every_stage_has_its_number() -> None:
     announced = [
         name
         for module in (command, job)
-        for name in re.findall(r'stages\.stage\("([a-z]+)"', Path(module.__file__).read_text())
+        for name in re.findall(r'stages\.stage\("([a-z]+)"', inspect.getsource(module))
     ]
     assert announced == list(job.STAGES)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hack import cluster
 from hack.cluster import clusters
 from hack.demo import __main__ as command
 from hack.demo import client, gguf_conversion, job, kubectl, questions, sources
@@ -64,8 +65,8 @@ def test_every_failure_says_what_stays(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever fails once the cluster is up, one reads how to look at it and how to end it."""
-    monkeypatch.setattr(command.sys, "argv", ["demo", "up"])
-    monkeypatch.setattr(command.cluster, "up", lambda name: embedded(roots / "run" / name))
+    monkeypatch.setattr("sys.argv", ["demo", "up"])
+    monkeypatch.setattr(cluster, "up", lambda name: embedded(roots / "run" / name))
 
     def fail(*_: object) -> None:
         raise error
@@ -87,7 +88,7 @@ def test_a_dead_kubeconfig_keeps_nobody_from_ending_the_embedded_cluster(
     run.mkdir(parents=True)
     clusters.save(embedded(run))
     monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
-    monkeypatch.setattr(command.sys, "argv", ["demo", "down"])
+    monkeypatch.setattr("sys.argv", ["demo", "down"])
     assert command.main() == 1
     assert "/nowhere/config does not exist" in capsys.readouterr().err
     assert clusters.load("demo") is None
@@ -97,7 +98,7 @@ def test_check_needs_no_clients_and_no_cluster(
     roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The embedded cluster is fine; a file that is not there is said before anything is built."""
-    monkeypatch.setattr(command.sys, "argv", ["demo", "check"])
+    monkeypatch.setattr("sys.argv", ["demo", "check"])
     assert command.main() == 0
     monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
     assert command.main() == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.setup import records
+from hack.setup import capabilities, records
 from hack.support import display, processes
 from hack.tiers import __main__ as command
 from hack.tiers import budgets, results, runner, table, tiers
@@ -108,7 +108,25 @@ def test_a_tier_over_its_budget_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_fast_machine_keeps_the_budget_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement is short and noisy: it must never make a budget smaller."""
     monkeypatch.setattr(budgets, "REFERENCE_SECONDS", 1e6)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert budgets.slowdown() == 1.0
+
+
+def test_tests_keep_bytecode_outside_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python may not write it beside the sources, as in many container images."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = command.environment(UNIT)
+    assert "PYTHONDONTWRITEBYTECODE" not in found
+    assert found["PYTHONPYCACHEPREFIX"].endswith(".venv/bytecode")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    assert "PYTHONPYCACHEPREFIX" not in command.environment(UNIT)
+
+
+def test_only_the_end_to_end_tests_use_the_kept_images() -> None:
+    """Two clusters cannot share them, and the tiers run beside each other."""
+    users = [t.name for t in tiers.TIERS if "MENS_CONTAINERD" not in command.environment(t)]
+    assert users == ["e2e"]
 
 
 def test_a_run_over_budget_fails(
@@ -126,7 +144,7 @@ def test_a_run_over_budget_fails(
 def test_a_tier_that_the_machine_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table names cause and fix."""
     cluster = tiers.named(["cluster"])[0]
-    monkeypatch.setattr(command.capabilities, "lacking", lambda _: ["root: no (run as root)"])
+    monkeypatch.setattr(capabilities, "lacking", lambda _: ["root: no (run as root)"])
     found = command.unable(cluster, records.NONE)
     assert found is not None
     assert found.outcome == "NOT RUN"
