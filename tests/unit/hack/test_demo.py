@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hack.cluster import clusters
 from hack.demo import __main__ as command
 from hack.demo import job, questions, report, sources
 from mens.artifacts import refs
