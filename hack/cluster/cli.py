@@ -51,13 +51,29 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_cluster_commands(commands)
+    _add_machine_commands(commands)
+    return parser
 
+
+def _add_machine_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     build = commands.add_parser("build", help="build toolsets into the cache")
     build.add_argument(
         "toolsets", nargs="*", metavar="toolset", help=f"some of: {', '.join(toolsets.TOOLSETS)}"
     )
     build.set_defaults(run=_build)
 
+    check = commands.add_parser("preflight", help="say what this machine lacks, and fix it")
+    check.add_argument("tier", nargs="?", default="node", choices=preflight.TIERS)
+    check.add_argument("--fix", action="store_true", help="install missing Debian packages")
+    check.set_defaults(run=_preflight)
+
+    prune = commands.add_parser("prune", help="delete what is no longer needed from the cache")
+    prune.add_argument("--images", action="store_true", help="also the kept container images")
+    prune.set_defaults(run=_prune)
+
+
+def _add_cluster_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     up = _named(commands.add_parser("up", help="start a cluster, or find the one that runs"))
     up.add_argument("--no-node", action="store_true", help="only the control plane (no pods run)")
     up.add_argument("--kwok", action="store_true", help="fake nodes and pods, for scale")
@@ -87,16 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     forward = _named(commands.add_parser("forward", help="reach a service from the host"))
     forward.add_argument("target", help="service.namespace:port or address:port")
     forward.set_defaults(run=_forward)
-
-    check = commands.add_parser("preflight", help="say what this machine lacks, and fix it")
-    check.add_argument("tier", nargs="?", default="node", choices=preflight.TIERS)
-    check.add_argument("--fix", action="store_true", help="install missing Debian packages")
-    check.set_defaults(run=_preflight)
-
-    prune = commands.add_parser("prune", help="delete what is no longer needed from the cache")
-    prune.add_argument("--images", action="store_true", help="also the kept container images")
-    prune.set_defaults(run=_prune)
-    return parser
 
 
 def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ def load(name: str) -> Cluster | None:
     return Cluster(**{**record, "kind": Kind(record["kind"])})
 
 
+def test_process(name: str) -> int | None:
+    """Returns the process of the test run that a cluster belongs to; None for other clusters."""
+    match = re.match(r"test-(\d+)-", name)
+    return int(match[1]) if match else None
+
+
 def names() -> list[str]:
-    """Returns the clusters that have a run folder, living or not."""
+    """Returns the clusters that have a run folder, running or not."""
     return sorted(path.parent.name for path in folders.run_root().glob("*/cluster.json"))

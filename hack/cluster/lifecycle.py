@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -102,8 +101,8 @@ def down(name: str = "demo") -> None:
 def end_orphans() -> None:
     """Ends clusters of test runs that were killed before they could do it themselves."""
     for name in clusters.names():
-        match = re.match(r"test-(\d+)-", name)
-        if match is not None and processes.identify(int(match[1])) is None:
+        process = clusters.test_process(name)
+        if process is not None and processes.identify(process) is None:
             down(name)
 
 

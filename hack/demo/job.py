@@ -84,16 +84,12 @@ def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
         details = _details(storage.store, trained)
     stages.keep()
     stages.seconds["total"] = round(time.time() - began, 1)
-    facts = report.Facts(
-        corpus,
-        trained,
-        served,
-        details,
-        answers,
-        stages.seconds,
-        running,
-        NAMESPACE,
-    )
+    timed = stages.seconds
+    facts = report.Facts(corpus, trained, served, details, answers, timed, running, NAMESPACE)
+    _report(kube, facts)
+
+
+def _report(kube: kubectl.Kubectl, facts: report.Facts) -> None:
     console.say("\n" + report.text(facts) + "\n")
     console.say("The three resources (`kubectl get mens -A` lists them together):")
     for kind in KINDS:

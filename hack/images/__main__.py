@@ -65,8 +65,9 @@ def _clusters(name: str | None) -> list[clusters.Cluster]:
 
 
 def _embedded() -> list[clusters.Cluster]:
-    """Those of ours that are up and run pods."""
-    found = [clusters.load(one) for one in clusters.names()]
+    """The embedded clusters that run pods, without those of tests: these come and go."""
+    names = [name for name in clusters.names() if clusters.test_process(name) is None]
+    found = [clusters.load(name) for name in names]
     return [one for one in found if one is not None and one.alive() and one.node]
 
 

@@ -1,8 +1,4 @@
-"""Command line: `python -m hack.tiers setup|run|preflight [unit scenario …]`.
-
-setup: makes what the tiers need; preflight: prints what this machine lacks for each tier; run: runs
-the tiers and prints a table. All tiers of `make test` by default.
-"""
+"""Command line: `python -m hack.tiers setup|run|preflight [unit scenario …]`."""
 
 from __future__ import annotations
 
@@ -24,16 +20,7 @@ OUT = paths.REPOSITORY / "out" / "tests"
 
 def main() -> int:
     """Runs one command and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m hack.tiers", description=__doc__)
-    parser.add_argument("command", choices=["setup", "run", "preflight"])
-    known = ", ".join(f"{tier.name} ({tier.summary})" for tier in (*tiers.TIERS, tiers.SOAK))
-    parser.add_argument("tiers", nargs="*", help=f"which tiers: {known}")
-    parser.add_argument("--pytest", default="", help="run: more arguments for pytest, in one word")
-    parser.add_argument(
-        "--after-setup",
-        action="store_true",
-        help="run: rely on what `setup` has just found, and do not check the machine again",
-    )
+    parser = _parser()
     arguments = parser.parse_args()
     try:
         chosen = tiers.named(arguments.tiers)
@@ -45,6 +32,26 @@ def main() -> int:
         return preparation.print_lacking(chosen)
     setup = records.read() if arguments.after_setup else records.NONE
     return run(chosen, arguments.pytest.split(), setup)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hack.tiers", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="command", metavar="command")
+    commands.add_parser("setup", help="make what the tiers need")
+    commands.add_parser("preflight", help="print what this machine lacks for each tier")
+    runs = commands.add_parser("run", help="run the tiers and print a table")
+    runs.add_argument("--pytest", default="", help="more arguments for pytest, in one word")
+    runs.add_argument(
+        "--after-setup",
+        action="store_true",
+        help="rely on what `setup` has just found, and do not check the machine again",
+    )
+    known = ", ".join(f"{tier.name} ({tier.summary})" for tier in (*tiers.TIERS, tiers.SOAK))
+    for each in commands.choices.values():
+        each.add_argument(
+            "tiers", nargs="*", help=f"all of `make test` by default; choose from {known}"
+        )
+    return parser
 
 
 def run(chosen: Sequence[tiers.Tier], words: list[str], setup: records.Record) -> int:

@@ -1,4 +1,4 @@
-"""What tests that read the project's own sources share."""
+"""Fixtures of tests that parse the project's own sources."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def undisturbed() -> Iterator[None]:
-    """Nothing of earlier tests is finalized while a source is parsed.
+def no_garbage_collection() -> Iterator[None]:
+    """Disables garbage collection while a source is parsed.
 
     Python 3.11 raises SystemError ("AST constructor recursion depth mismatch") when a finalizer in
     the middle of `ast.parse` parses as well, as the traceback of a task that nobody awaited does.

@@ -1,4 +1,4 @@
-"""`make help`, which a newcomer types first, and which scripts read."""
+"""`make help`, on a terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ HELP = ("make", "--no-print-directory", "help")
 
 
 def test_help_is_plain_text_in_a_pipe() -> None:
-    """Escape codes are for terminals only."""
-    said = subprocess.run(HELP, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "\x1b" not in said
-    lines = said.splitlines()
+    """A pipe gets no escape codes."""
+    printed = subprocess.run(HELP, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "\x1b" not in printed
+    lines = printed.splitlines()
     assert any(line.startswith("  demo  ") for line in lines)
     assert any(line.startswith("  test  ") for line in lines)
 
 
 def test_help_is_bold_on_a_terminal() -> None:
-    """The commands stand out from what they do."""
-    ours, theirs = pty.openpty()
+    """The names of the commands, not their descriptions."""
+    reader, terminal = pty.openpty()
     try:
-        subprocess.run(HELP, cwd=ROOT, stdout=theirs, check=True)
-        # Less than a pipe holds, so that nothing waits for us to read.
-        said = os.read(ours, 1 << 16).decode()
+        subprocess.run(HELP, cwd=ROOT, stdout=terminal, check=True)
+        # The text is shorter than the pipe's buffer, so that `make` does not block.
+        printed = os.read(reader, 1 << 16).decode()
     finally:
-        os.close(ours)
-        os.close(theirs)
-    assert "\x1b[1mdemo            \x1b[0m The main job" in said
+        os.close(reader)
+        os.close(terminal)
+    assert "\x1b[1mdemo            \x1b[0m The main job" in printed

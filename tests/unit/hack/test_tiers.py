@@ -151,6 +151,23 @@ def test_a_tier_that_the_machine_cannot_run_is_named(monkeypatch: pytest.MonkeyP
     assert "DID NOT RUN on this machine: root: no (run as root)" in table.render([found])
 
 
+@pytest.mark.parametrize("words", [["unit", "e2e"], []])
+def test_tiers_are_named_after_the_options(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Makefile does it."""
+    chosen: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["tiers", "run", "--after-setup", *words])
+
+    def run(found: list[tiers.Tier], *_: object) -> int:
+        chosen.extend(tier.name for tier in found)
+        return 0
+
+    monkeypatch.setattr(command, "run", run)
+    assert command.main() == 0
+    assert chosen == (words or [tier.name for tier in tiers.TIERS])
+
+
 def after(monkeypatch: pytest.MonkeyPatch, folder: Path, record: records.Record) -> None:
     monkeypatch.setattr(records, "PATH", folder / "setup.json")
     monkeypatch.setattr(sys, "argv", ["tiers", "run", "cluster", "--after-setup"])

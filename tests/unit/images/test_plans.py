@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hack.cluster import clusters
+from hack.images import __main__ as command
 from hack.images import catalog, plans
 
 BASE = "localhost/mens-base:b"
@@ -77,3 +82,22 @@ def test_stale_images_are_ours_and_old() -> None:
     """Only our own images of other content are stale."""
     there = ["localhost/mens-ml:old", "localhost/mens-ml:new", "localhost/mens/pause:1", "other:1"]
     assert plans.stale(there, ["localhost/mens-ml:new"]) == ["localhost/mens-ml:old"]
+
+
+def test_images_are_not_imported_into_clusters_of_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test run imports what it needs itself, and ends its cluster at any moment."""
+    monkeypatch.setenv("MENS_RUN", str(tmp_path))
+    monkeypatch.setattr(clusters.Cluster, "alive", lambda _: True)
+    for name in ("demo", "test-123-node"):
+        run = tmp_path / name
+        run.mkdir()
+        program = Path("/bin/true")
+        kind = clusters.Kind.EMBEDDED
+        clusters.save(
+            clusters.Cluster(
+                name, kind, run / "config", program, program, run, node=True, kwok=False
+            )
+        )
+    assert [cluster.name for cluster in command._embedded()] == ["demo"]
