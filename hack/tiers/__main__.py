@@ -12,7 +12,7 @@ from hack.cluster import external, preflight
 from hack.setup import capabilities, records
 from hack.setup import environment as venv
 from hack.support import errors, interrupts, paths
-from hack.tiers import budgets, preparation, results, runner, table, tiers
+from hack.tiers import budgets, coverage, preparation, results, runner, table, tiers
 
 OUT = paths.REPOSITORY / "out" / "tests"
 """Logs and reports of the tiers."""
@@ -80,9 +80,10 @@ def run(chosen: Sequence[tiers.Tier], words: list[str], setup: records.Record) -
     runner.Runner(lanes, memory, ended).run([job_of(tier, words) for tier in runnable])
     ordered = [found[tier.name] for tier in chosen]
     over = budgets.exceeded(ordered, slower)
+    low = coverage.below_floor([one.tier.name for one in ordered if one.outcome == "passed"], OUT)
     sys.stdout.write(table.render(ordered, over))
     failed = any(one.broken or one.outcome == "failed" for one in ordered)
-    return 1 if failed or over else 0
+    return 1 if failed or over or low else 0
 
 
 def unable(tier: tiers.Tier, setup: records.Record) -> results.Result | None:
@@ -100,7 +101,7 @@ def job_of(tier: tiers.Tier, words: Sequence[str] = ()) -> runner.Job:
     report = OUT / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-m", tier.markers, f"--junit-xml={report}"]
-    command += ["-n", str(tier.workers), *tier.paths, *words]
+    command += ["-n", str(tier.workers), *coverage.arguments(tier.name), *tier.paths, *words]
     return runner.Job(
         tier.name,
         tuple(command),
@@ -124,7 +125,7 @@ def environment(tier: tiers.Tier) -> dict[str, str]:
         # Without bytecode each process compiles all it imports again, and tests start hundreds of
         # processes. The user wants none in the checkout, so it is kept with the environment.
         ours["PYTHONPYCACHEPREFIX"] = str(venv.VENV / "bytecode")
-    return ours | dict(tier.environment)
+    return ours | coverage.environment(tier.name, OUT) | dict(tier.environment)
 
 
 def _result(tier: tiers.Tier, job: runner.Job, outcome: runner.Outcome) -> results.Result:

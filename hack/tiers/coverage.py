@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hack.support import paths
+
 SWITCH = "MENS_COVERAGE"
 """Environment variable; `1` measures coverage. CI sets it; it costs a third more processor time."""
 TIERS = ("unit", "scenario", "storage", "model")
@@ -91,6 +93,25 @@ def packages(files: Mapping[str, Mapping[str, object]], floors: Mapping[str, int
             lines[owner] += summary["num_statements"]
             covered[owner] += summary["covered_lines"]
     return [Package(name, lines[name], covered[name], floor) for name, floor in floors.items()]
+
+
+def below_floor(passed: Iterable[str], out: Path) -> bool:
+    """Print the coverage, if it was measured, and return whether a package misses its floor.
+
+    Args:
+        passed: Names of the tiers that passed. A floor means something only if all measured
+            tiers did.
+        out: Folder with the data of the tiers.
+    """
+    missing = set(TIERS) - set(passed)
+    if not wanted():
+        return False
+    if missing:
+        sys.stdout.write(f"\ncoverage is not checked: {', '.join(sorted(missing))} did not pass\n")
+        return False
+    found = measure(paths.REPOSITORY, out)
+    sys.stdout.write(table(found))
+    return any(one.is_below for one in found)
 
 
 def table(found: Iterable[Package]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hack.tiers import coverage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,3 +47,19 @@ def test_every_shipped_package_has_a_floor() -> None:
     shipped = {path.name for folder in ROOT.glob("**/src") for path in folder.glob("mens*")}
     roots = {name.split(".")[0] for name in coverage.floors(ROOT)}
     assert roots == {name for name in shipped if "." not in name}
+
+
+def test_floors_need_all_measured_tiers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A tier that did not run would make every package look untested."""
+    monkeypatch.setenv(coverage.SWITCH, "1")
+    assert not coverage.below_floor(["unit", "scenario", "storage"], tmp_path)
+    assert "coverage is not checked: model did not pass" in capsys.readouterr().out
+
+
+def test_nothing_is_measured_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A developer's run costs nothing more."""
+    monkeypatch.delenv(coverage.SWITCH, raising=False)
+    assert coverage.arguments("unit") == []
+    assert not coverage.below_floor([], tmp_path)
