@@ -1,4 +1,4 @@
-"""A few questions to an API server with the standard library: no client package exists yet."""
+"""A minimal API client with the standard library: no client package is installed yet."""
 
 import json
 import ssl
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 class Client:
-    """Asks one embedded cluster's API server as its administrator."""
+    """The API server of one embedded cluster, as its administrator."""
 
     def __init__(self, server: str, pki: Path) -> None:
         self.server = server
@@ -28,7 +28,7 @@ class Client:
         )
 
     def answers(self, path: str) -> bool:
-        """Says whether a GET gives 200; an unreachable server is a no."""
+        """Reports whether a GET returns 200; False for an unreachable server."""
         try:
             with self._opener.open(self.server + path, timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -36,7 +36,7 @@ class Client:
             return False
 
     def get(self, path: str) -> Object | None:
-        """Returns an object; None if there is none, or the server cannot answer yet."""
+        """Returns an object; None if it does not exist or the server does not answer yet."""
         try:
             with self._opener.open(self.server + path, timeout=10) as answer:
                 found: Object = json.load(answer)
@@ -45,7 +45,7 @@ class Client:
         return found
 
     def apply(self, path: str, wanted: Mapping[str, Any]) -> Object:
-        """Brings one object to the given state by server-side apply."""
+        """Applies one object by server-side apply."""
         return self._patch(
             f"{path}?fieldManager=mens-cluster&force=true", wanted, "application/apply-patch+yaml"
         )
@@ -65,8 +65,8 @@ class Client:
             with self._opener.open(request, timeout=30) as answer:
                 found: Object = json.load(answer)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            raise errors.ToolError(f"PATCH {path}: {error.code} {said}") from error
+            reason = error.read().decode(errors="replace")
+            raise errors.ToolError(f"PATCH {path}: {error.code} {reason}") from error
         except OSError as error:
             raise errors.ToolError(f"PATCH {path}: {error}") from error
         return found

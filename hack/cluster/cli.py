@@ -28,7 +28,7 @@ A real Kubernetes on this machine as root, without Docker and without a registry
 Its programs are built from source once (about ten minutes on two cores), then `up` takes seconds.
 If KUBECONFIG is set, that cluster is used instead; MENS_CLUSTER=embedded turns that off, and
 MENS_CLUSTER=kind uses the first cluster of kind's. MENS_CACHE (~/.cache/mens) keeps programs and
-images, MENS_RUN (/run/mens) one folder per living cluster with its kubeconfig and logs."""
+images, MENS_RUN (/run/mens) one folder per running cluster with its kubeconfig and logs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,26 +63,26 @@ def _add_machine_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     )
     build.set_defaults(run=_build)
 
-    check = commands.add_parser("preflight", help="say what this machine lacks, and fix it")
+    check = commands.add_parser("preflight", help="print what this machine lacks, and fix it")
     check.add_argument("tier", nargs="?", default="node", choices=preflight.TIERS)
     check.add_argument("--fix", action="store_true", help="install missing Debian packages")
     check.set_defaults(run=_preflight)
 
-    prune = commands.add_parser("prune", help="delete what is no longer needed from the cache")
+    prune = commands.add_parser("prune", help="delete outdated files from the cache")
     prune.add_argument("--images", action="store_true", help="also the kept container images")
     prune.set_defaults(run=_prune)
 
 
 def _add_cluster_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    up = _named(commands.add_parser("up", help="start a cluster, or find the one that runs"))
+    up = _named(commands.add_parser("up", help="start a cluster, or find the running one"))
     up.add_argument("--no-node", action="store_true", help="only the control plane (no pods run)")
     up.add_argument("--kwok", action="store_true", help="fake nodes and pods, for scale")
     up.set_defaults(run=_up)
 
-    down = _named(commands.add_parser("down", help="end a cluster; nothing of it stays"))
+    down = _named(commands.add_parser("down", help="end a cluster and remove all its files"))
     down.set_defaults(run=_down)
 
-    status = commands.add_parser("status", help="show the clusters there are")
+    status = commands.add_parser("status", help="list the clusters")
     status.set_defaults(run=_status)
 
     shell = _named(commands.add_parser("shell", help="a shell with KUBECONFIG, kubectl and helm"))
@@ -93,11 +93,11 @@ def _add_cluster_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- command")
     execute.set_defaults(run=_exec)
 
-    load = _named(commands.add_parser("import", help="bring image archives into the cluster"))
+    load = _named(commands.add_parser("import", help="import image archives into the cluster"))
     load.add_argument("archives", nargs="+", help="OCI archive, OCI folder, or - for a pipe")
     load.set_defaults(run=_import)
 
-    listing = _named(commands.add_parser("images", help="list the images the cluster has"))
+    listing = _named(commands.add_parser("images", help="list the images in the cluster"))
     listing.set_defaults(run=_images)
 
     forward = _named(commands.add_parser("forward", help="reach a service from the host"))
@@ -140,16 +140,16 @@ def _status(_: argparse.Namespace) -> int:
     theirs = external.find()
     if theirs is not None:
         where = external.context(theirs)
-        print(f"{theirs.name}: yours at {where}, KUBECONFIG={theirs.kubeconfig}")
+        print(f"{theirs.name}: your cluster at {where}, KUBECONFIG={theirs.kubeconfig}")
     if not found and theirs is None:
-        print("there is no cluster: `make cluster-up` or `python -m hack.cluster up` starts one")
+        print("no cluster is running: `make cluster-up` or `python -m hack.cluster up` starts one")
     return 0
 
 
 def _print_status(found: lifecycle.Status) -> None:
     cluster = found.cluster
-    state = "up" if cluster.ready else "half started (up starts it anew)"
-    state = state if found.alive else "dead (down clears it away)"
+    state = "up" if cluster.ready else "half started (up starts it again)"
+    state = state if found.alive else "dead (down removes it)"
     print(f"{cluster.name}: {state}, KUBECONFIG={cluster.kubeconfig}, logs {cluster.logs}")
     for component, how in found.components.items():
         print(f"  {component}: {how}")
@@ -164,7 +164,7 @@ def _exec(options: argparse.Namespace) -> int:
     if not command:
         raise errors.ToolError("give a command after --")
     if options.inside:
-        cluster = _living(options.name)
+        cluster = _running(options.name)
         if cluster.sandbox is None:
             raise errors.ToolError(f"{cluster.name} has no sandbox")
         command = [*sandbox.enter(cluster.sandbox.pid), *command]
@@ -172,35 +172,35 @@ def _exec(options: argparse.Namespace) -> int:
 
 
 def _run_with(command: list[str], name: str, *, inside: bool = False) -> int:
-    cluster = _living(name)
+    cluster = _running(name)
     environment = cluster.environment()
     if inside:
         environment["KUBECONFIG"] = str(cluster.run / "pki" / "admin.kubeconfig")
     program = shutil.which(command[0], path=environment["PATH"])
     if program is None:
-        raise errors.ToolError(f"no program {command[0]}")
+        raise errors.ToolError(f"{command[0]} is not on PATH")
     return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
 
 
 def _import(options: argparse.Namespace) -> int:
-    cluster = _living(options.name)
+    cluster = _running(options.name)
     for archive in options.archives:
         if archive == "-":
             image_import.import_stream(cluster, sys.stdin.buffer)
             continue
         done = image_import.import_image(cluster, Path(archive))
         if done.skipped:
-            progress.say(f"  ✓ {', '.join(done.names)} is there already")
+            progress.say(f"  ✓ {', '.join(done.names)} is already imported")
     return 0
 
 
 def _images(options: argparse.Namespace) -> int:
-    print("\n".join(sorted(image_import.images(_living(options.name)))))
+    print("\n".join(sorted(image_import.images(_running(options.name)))))
     return 0
 
 
 def _forward(options: argparse.Namespace) -> int:
-    print(f"127.0.0.1:{port_forward.forward(_living(options.name), options.target)}")
+    print(f"127.0.0.1:{port_forward.forward(_running(options.name), options.target)}")
     return 0
 
 
@@ -221,8 +221,10 @@ def _prune(options: argparse.Namespace) -> int:
     return 0
 
 
-def _living(name: str) -> clusters.Cluster:
+def _running(name: str) -> clusters.Cluster:
     cluster = external.find() or clusters.load(name)
     if cluster is None or not cluster.alive():
-        raise errors.ToolError(f"no cluster {name}: `python -m hack.cluster up --name {name}`")
+        raise errors.ToolError(
+            f"cluster {name} is not running: `python -m hack.cluster up --name {name}` starts it"
+        )
     return cluster

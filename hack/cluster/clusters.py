@@ -1,4 +1,4 @@
-"""What a running cluster is, as a value, and its record in the run folder."""
+"""A cluster as a value, and its record in the run folder."""
 
 import dataclasses
 import enum
@@ -52,7 +52,7 @@ class Cluster:
     """Whether kwok answers for fake nodes."""
 
     ready: bool = True
-    """Whether its start came to its end; one that was killed midway leaves a living sandbox."""
+    """Whether its start was completed; an interrupted start leaves a running sandbox."""
 
     sandbox: processes.Process | None = None
     """PID 1 of the sandbox as seen from the host; None for clusters that are not ours."""
@@ -76,7 +76,7 @@ class Cluster:
         """Runs kubectl and returns what it printed.
 
         Raises:
-            ToolError: It failed; the message is what it said.
+            ToolError: It failed; the message is its stderr.
         """
         command = [str(self.kubectl), *arguments]
         # Not --kubeconfig: that takes one file only.
@@ -94,7 +94,7 @@ class Cluster:
         return done.stdout
 
     def alive(self) -> bool:
-        """Says whether the sandbox still runs; always true for clusters that are not ours."""
+        """Reports whether the sandbox still runs; always true for clusters of the user's."""
         return self.sandbox is None or self.sandbox.alive()
 
 

@@ -1,4 +1,4 @@
-"""containerd: its start, the store it keeps, and what `ctr` says about it."""
+"""containerd: its start, its store, and `ctr`."""
 
 import subprocess
 from pathlib import Path
@@ -21,8 +21,8 @@ def ctr(
     command = ["ctr", "-a", str(containerd), "-n", NAMESPACE, *arguments]
     done = subprocess.run(command, stdin=stdin, capture_output=True, check=False)
     if check and done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise errors.ToolError(f"ctr {' '.join(arguments)}: {said}")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise errors.ToolError(f"ctr {' '.join(arguments)}: {reason}")
     return done.stdout.decode(errors="replace")
 
 
@@ -50,7 +50,7 @@ def restart(box: sandbox.Sandbox, containerd: Path, configuration: Path) -> None
 
 
 def remove_dead(containerd: Path) -> bool:
-    """Removes the containers of earlier clusters, all dead; says whether there were any.
+    """Removes the containers of earlier clusters, all dead; returns whether there were any.
 
     A sandbox is ended by killing it, so the kept store still lists its containers, and their
     writable layers still take space.

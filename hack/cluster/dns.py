@@ -10,7 +10,7 @@ from hack.cluster.gobuild import Toolbox
 def corefile(pki: Path) -> str:
     """Returns CoreDNS's configuration: one block for the cluster's names, one for all others.
 
-    Whatever is not the cluster's own gets an immediate "no such name": there is no uplink, and
+    A name outside the cluster gets an immediate "no such name": there is no uplink, and
     an answer is better than a timeout. It needs a block of its own, since `template` comes before
     `kubernetes` in CoreDNS's fixed order and would swallow the cluster's names.
     """
@@ -52,7 +52,7 @@ def service() -> dict[str, Any]:
 
 
 def endpoints() -> dict[str, Any]:
-    """Returns the service's one endpoint: it has no selector, since CoreDNS is no pod."""
+    """Returns the service's one endpoint: it has no selector, since CoreDNS is not a pod."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",

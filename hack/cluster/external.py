@@ -1,4 +1,4 @@
-"""Clusters that were there before us: the user's KUBECONFIG, or a kind cluster."""
+"""Clusters of the user's: the one in KUBECONFIG, or a kind cluster."""
 
 import json
 import os
@@ -15,11 +15,11 @@ _CONTEXT = re.compile(r"^current-context:[ \t]*[^\s\"']", re.MULTILINE)
 """A kubeconfig that chooses a context; an empty one chooses nothing."""
 
 CHOICES = ("embedded", "kubeconfig", "kind")
-"""Values of MENS_CLUSTER: ours on this machine, the one KUBECONFIG names, the first of kind's."""
+"""Values of MENS_CLUSTER: the embedded one, the one in KUBECONFIG, the first kind cluster."""
 
 
 FOREIGN = ("kubeconfig", "kind")
-"""The values that name a cluster which was there before."""
+"""The values that select a cluster of the user's."""
 
 
 def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | None:
@@ -44,10 +44,10 @@ def find(environment: Mapping[str, str] | None = None) -> clusters.Cluster | Non
 
 
 def isolate(environment: MutableMapping[str, str]) -> None:
-    """Takes the user's cluster out of an environment unless MENS_CLUSTER asks for it by name.
+    """Removes the user's cluster from an environment unless MENS_CLUSTER selects it.
 
     Tests change definitions, cut the store off and uninstall: a KUBECONFIG that a shell exports
-    for other work is no consent to that.
+    for other work does not allow that.
     """
     if environment.get("MENS_CLUSTER") not in FOREIGN:
         environment["MENS_CLUSTER"] = "embedded"
@@ -55,13 +55,13 @@ def isolate(environment: MutableMapping[str, str]) -> None:
 
 
 def lacking(cluster: clusters.Cluster) -> list[str]:
-    """Returns the toolsets to build, since the user's machine has not their client programs."""
+    """Returns the toolsets to build, because the machine lacks their client programs."""
     toolsets = {"k8s": cluster.kubectl, "helm": cluster.helm}
     return [toolset for toolset, program in toolsets.items() if not program.is_absolute()]
 
 
 def forget(cluster: clusters.Cluster) -> None:
-    """Removes what `find` has written about a cluster that is not ours."""
+    """Removes what `find` has written about a cluster of the user's."""
     if cluster.kind is clusters.Kind.KIND:
         shutil.rmtree(cluster.run, ignore_errors=True)
 
@@ -83,13 +83,15 @@ def _from_kubeconfig(files: Sequence[Path]) -> clusters.Cluster:
 
 def _from_kind() -> clusters.Cluster:
     if shutil.which("kind") is None:
-        raise errors.ToolError("MENS_CLUSTER=kind: there is no kind on PATH")
+        raise errors.ToolError("MENS_CLUSTER=kind: kind is not on PATH")
     listed = subprocess.run(
         ["kind", "get", "clusters"], capture_output=True, text=True, check=False
     )
     names = listed.stdout.split()
     if listed.returncode != 0 or not names:
-        raise errors.ToolError("MENS_CLUSTER=kind: there is no kind cluster: `kind create cluster`")
+        raise errors.ToolError(
+            "MENS_CLUSTER=kind: no kind cluster exists: `kind create cluster` makes one"
+        )
     run = folders.run(f"kind-{names[0]}")
     run.mkdir(parents=True, exist_ok=True)
     command = ["kind", "get", "kubeconfig", "--name", names[0]]
@@ -129,6 +131,6 @@ def _ours(files: Sequence[Path]) -> bool:
 
 
 def context(cluster: clusters.Cluster) -> str:
-    """Returns which server the kubeconfig names, for the sentence that says what is used."""
+    """Returns the server that the kubeconfig names, for messages."""
     shown = json.loads(cluster.kubectl_run("config", "view", "--minify", "-o", "json"))
     return str(shown["clusters"][0]["cluster"]["server"])

@@ -57,7 +57,7 @@ def namespaces() -> Iterator[MakeNamespace]:
 
     yield make
     for cluster, name in made:
-        # Nobody waits: the name is never used again and deletion goes on beside the next test.
+        # Without waiting: the name is never used again, and the deletion continues meanwhile.
         cluster.kubectl_run("delete", "namespace", name, "--wait=false")
 
 

@@ -37,7 +37,7 @@ class Toolbox:
         for folder in self.folders.values():
             if (folder / name).exists():
                 return folder / name
-        raise errors.ToolError(f"{name} is in none of the toolsets {', '.join(self.folders)}")
+        raise errors.ToolError(f"{name} is not a program of the toolsets {', '.join(self.folders)}")
 
 
 @dataclasses.dataclass
@@ -61,7 +61,7 @@ class _Job:
 
 
 def ensure(names: Iterable[str]) -> Toolbox:
-    """Returns the programs of these toolsets, building what the cache does not have yet."""
+    """Returns the programs of these toolsets, and builds those that the cache lacks."""
     wanted = [toolsets.named(name) for name in dict.fromkeys(names)]
     jobs = {toolset.name: _job(toolset) for toolset in wanted}
     missing = [job for job in jobs.values() if not job.target.exists()]
@@ -73,7 +73,7 @@ def ensure(names: Iterable[str]) -> Toolbox:
 def target(toolset: toolsets.Toolset) -> Path | None:
     """Returns the folder of a toolset's programs for the present inputs, built or not.
 
-    None if there is no compiler yet, and so no way to know; asking never installs one.
+    None without a compiler, since the version is part of the key; asking never installs one.
     """
     go = toolchain.present(_minimum(toolset))
     return None if go is None else _folder(toolset, go[1])
@@ -94,7 +94,7 @@ def _minimum(toolset: toolsets.Toolset) -> tuple[int, int]:
 
 
 def _build_all(jobs: list[_Job]) -> None:
-    waiting = lambda: progress.say("another run is building the tools; waiting for it")  # noqa: E731
+    waiting = lambda: progress.say("waiting: another process builds the programs")  # noqa: E731
     with locks.held(paths.cache() / "build.lock", waiting):
         jobs = [job for job in jobs if not job.target.exists()]
         if not jobs:
@@ -104,7 +104,7 @@ def _build_all(jobs: list[_Job]) -> None:
         names = ", ".join(job.toolset.name for job in jobs)
         progress.say(
             f"Building {names} from source: about {progress.minutes(about)}, "
-            f"and only this once (kept in {paths.cache() / 'bin'})."
+            f"only once (kept in {paths.cache() / 'bin'})."
         )
         # The longest first: the short ones fill the second lane beside it.
         ordered = sorted(jobs, key=lambda job: -job.estimate)

@@ -1,4 +1,4 @@
-"""Brings image archives into a cluster's container store, and says what is there."""
+"""Imports image archives into a cluster's container store, and lists its images."""
 
 import dataclasses
 import os
@@ -36,7 +36,7 @@ def import_image(cluster: clusters.Cluster, archive: Path) -> Imported:
     """Imports an OCI (or docker) archive or an OCI folder, unless it is there already.
 
     Raises:
-        ToolError: The cluster takes images only from a registry; the message says what to do.
+        ToolError: The cluster pulls images only from a registry; the message names the fix.
     """
     _require_store(cluster)
     wanted = oci.references(archive)
@@ -106,7 +106,7 @@ def _import(cluster: clusters.Cluster, archive: Path) -> None:
 def _kind_present(cluster: clusters.Cluster) -> dict[str, str]:
     """What every node has: `kind load` brings an image to all of them.
 
-    Nothing where nobody can be asked: to load an image once more is slow, and no harm.
+    Empty if the cluster cannot list them: loading an image again is only slow.
     """
     name = cluster.name.removeprefix("kind-")
     chosen = os.environ.get("KIND_EXPERIMENTAL_PROVIDER")

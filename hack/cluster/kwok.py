@@ -1,4 +1,4 @@
-"""Fake nodes: kwok answers for them, so that a thousand pods cost almost nothing."""
+"""Fake nodes by kwok: a thousand pods need almost no resources."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""From nothing to a cluster that answers, and back to nothing."""
+"""Starts and ends embedded clusters."""
 
 import dataclasses
 import os
@@ -32,12 +32,12 @@ INSIDE = "https://127.0.0.1:6443"
 """Where components find the API server within the sandbox."""
 
 ANSWER_SECONDS = 30
-"""How long a busy machine may keep a living API server from answering before it counts as dead."""
+"""How long an API server on a busy machine may take to answer before it counts as dead."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """What `status` tells of one cluster."""
+    """The status of one cluster."""
 
     name: str
     alive: bool
@@ -56,13 +56,13 @@ def up(
     """Returns a cluster that answers: the user's own, the one that runs already, or a new one.
 
     Args:
-        name: Tells clusters on one machine apart.
+        name: Identifies the cluster on this machine.
         node: Whether pods run for real; without, it is up in half the time.
         kwok: Whether kwok answers for fake nodes.
         extra: More flags per component (`kube-apiserver` → flags); only for a new cluster.
 
     Raises:
-        ToolError: With what failed, the end of the log that tells why, and its path.
+        ToolError: Names what failed and the log, with its last lines.
     """
     theirs = external.find()
     if theirs is not None:
@@ -77,7 +77,7 @@ def up(
         try:
             cluster = _Bringup(name, tools, extra or {}, node=node, kwok=kwok).run()
         except BaseException:
-            # The logs are what explains the failure: they survive it.
+            # The logs explain the failure: keep them.
             _end(name, keep_logs=True)
             raise
         progress.say(f"Cluster {name} is up ({time.monotonic() - begun:.1f} s)")
@@ -94,12 +94,12 @@ def down(name: str = "demo") -> None:
         _end(name, keep_logs=False)
         left = leftovers.find(name)
         if left:
-            raise errors.ToolError(f"{name} left something behind:\n" + "\n".join(left))
+            raise errors.ToolError(f"{name} left these behind:\n" + "\n".join(left))
         _lock(name).unlink(missing_ok=True)
 
 
 def end_orphans() -> None:
-    """Ends clusters of test runs that were killed before they could do it themselves."""
+    """Ends clusters of test runs that were killed before their own teardown."""
     for name in clusters.names():
         process = clusters.test_process(name)
         if process is not None and processes.identify(process) is None:
@@ -107,7 +107,7 @@ def end_orphans() -> None:
 
 
 def status(name: str = "demo") -> Status | None:
-    """Returns how a cluster is; None when there is none of this name."""
+    """Returns the status of a cluster; None if it does not exist."""
     cluster = clusters.load(name)
     if cluster is None:
         return None
@@ -197,14 +197,14 @@ class _Bringup:
         return api.Client(server, self._pki)
 
     def _store(self) -> tuple[int | None, Path]:
-        """Takes the kept container store, or a private one while another cluster has it."""
+        """Takes the kept container store, or a private one while another cluster uses it."""
         kept = folders.container_store()
         lock = locks.try_hold(kept.with_suffix(".lock"))
         if lock is not None:
             return lock, kept
         progress.say(
             f"  ! another cluster uses the images in {kept}: "
-            f"{self._name} gets a store of its own and its images must be imported again"
+            f"{self._name} gets its own store, and its images must be imported again"
         )
         return None, self._scratch / "containerd"
 
@@ -241,16 +241,16 @@ def _running(name: str, *, node: bool, kwok: bool) -> clusters.Cluster | None:
         )
     broken = _broken(cluster)
     if broken:
-        progress.say(f"Cluster {name} is started anew: {broken}")
+        progress.say(f"Cluster {name} is started again: {broken}")
         return None
-    progress.say(f"Cluster {name} is up already")
+    progress.say(f"Cluster {name} is already up")
     return cluster
 
 
 def _broken(cluster: clusters.Cluster) -> str:
-    """Returns why a living sandbox is no cluster that answers; empty when it is one."""
+    """Returns why a running sandbox is not a working cluster; empty when it is one."""
     if not cluster.ready or cluster.sandbox is None or cluster.parent is None:
-        return "its start was ended midway"
+        return "its start was interrupted"
     box = sandbox.Sandbox(cluster.run, cluster.parent, cluster.sandbox)
     client = api.Client((cluster.run / "server").read_text().strip(), cluster.run / "pki")
     try:

@@ -14,7 +14,7 @@ DNS_SERVICE_IP = "10.96.0.10"
 """Where pods ask for names."""
 
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
-"""Debian's place, then everybody else's."""
+"""Debian's folder, then the upstream default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +184,7 @@ def start_agents(box: sandbox.Sandbox, node: Node, tools: Toolbox) -> None:
 
 
 def wait_ready(box: sandbox.Sandbox, node: Node, client: api.Client) -> None:
-    """Waits until the node says that it takes pods."""
+    """Waits until the node is Ready."""
 
     def ready() -> bool:
         box.check(*COMPONENTS)
@@ -213,4 +213,7 @@ def _cni_folder() -> str:
     for folder in CNI_FOLDERS:
         if (Path(folder) / "bridge").exists():
             return folder
-    raise errors.ToolError(f"no CNI plugins in {' or '.join(CNI_FOLDERS)}: run preflight")
+    raise errors.ToolError(
+        f"no CNI plugins in {' or '.join(CNI_FOLDERS)}: "
+        "`python -m hack.cluster preflight --fix` installs them"
+    )

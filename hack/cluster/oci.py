@@ -19,7 +19,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """An image's name and the digest of its manifest: what says whether it is there already."""
+    """An image's name and the digest of its manifest, which identifies its content."""
 
     name: str
     digest: str
@@ -87,7 +87,7 @@ def _index(archive: Path) -> bytes:
                     assert content is not None
                     return content.read()
     except (tarfile.TarError, OSError) as error:
-        raise errors.ToolError(f"{archive} is no readable image archive: {error}") from error
+        raise errors.ToolError(f"{archive} is not a readable image archive: {error}") from error
     return b"{}"  # A docker-format archive: importable, but its digest is known only afterwards.
 
 

@@ -11,8 +11,8 @@ from hack.support import errors
 def listen() -> socket.socket:
     """Opens a listening socket on a free port of the host's 127.0.0.1.
 
-    The kernel picks the port and the socket stays open from then on, so that nobody else can
-    take it in between.
+    The kernel picks the port and the socket stays open from then on: no other process can take
+    the port in between.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
@@ -47,7 +47,9 @@ def forward(cluster: clusters.Cluster, target: str) -> int:
         target: `10.96.x.y:port`, or `service.namespace:port`.
     """
     if cluster.sandbox is None or cluster.parent is None:
-        raise errors.ToolError(f"{cluster.name} is not ours: use kubectl port-forward")
+        raise errors.ToolError(
+            f"{cluster.name} is not an embedded cluster: use kubectl port-forward"
+        )
     host, _, port = target.rpartition(":")
     if not host.replace(".", "").isdigit():
         host = _service_address(cluster, host)
@@ -69,5 +71,5 @@ def _service_address(cluster: clusters.Cluster, name: str) -> str:
     arguments = ("get", "service", service, "-n", namespace or "default")
     address = cluster.kubectl_run(*arguments, "-o", "jsonpath={.spec.clusterIP}")
     if not address or address == "None":
-        raise errors.ToolError(f"service {name} has no cluster address to forward to")
+        raise errors.ToolError(f"service {name} has no cluster IP to forward to")
     return address

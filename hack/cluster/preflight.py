@@ -1,4 +1,4 @@
-"""Says before anything starts whether this machine can do it, and installs what it may."""
+"""Checks before anything starts what this machine lacks, and installs Debian packages."""
 
 import dataclasses
 import importlib.util
@@ -75,7 +75,7 @@ class Capability:
 def check(tier: str) -> list[Capability]:
     """Returns everything a tier needs of this machine, in the order to repair it."""
     if tier not in TIERS:
-        raise errors.ToolError(f"no tier {tier!r}; there are: {', '.join(TIERS)}")
+        raise errors.ToolError(f"unknown tier {tier!r}; choose from {', '.join(TIERS)}")
     if tier == "unit":
         return []
     if tier == "model":
@@ -92,14 +92,16 @@ def require(tier: str) -> None:
     lacking = [each for each in check(tier) if not each.ok]
     if lacking:
         lines = [f"  {each.name}: {each.reason}\n    fix: {each.fix}" for each in lacking]
-        raise errors.ToolError("this machine cannot run the cluster yet:\n" + "\n".join(lines))
+        raise errors.ToolError(
+            "this machine lacks something that the cluster needs:\n" + "\n".join(lines)
+        )
 
 
 def install_packages(*tiers: str) -> None:
     """Installs the tiers' missing Debian packages; does nothing where that is not possible.
 
     Raises:
-        ToolError: apt-get failed; with the end of what it said.
+        ToolError: apt-get failed; with the end of its output.
     """
     missing = list(dict.fromkeys(each for tier in tiers for each in missing_packages(tier)))
     if not missing or os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -172,9 +174,11 @@ def _packages(tier: str) -> Capability:
 
 def _namespaces() -> Capability:
     command = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--mount-proc"]
-    fix = "run on a machine (or in a privileged container) that allows new namespaces"
+    fix = "use a machine (or a privileged container) that allows new namespaces"
     if shutil.which("unshare") is None:
-        return Capability("namespaces", False, "no unshare program", "apt-get install util-linux")
+        return Capability(
+            "namespaces", False, "unshare is not installed", "apt-get install util-linux"
+        )
     bridge = ["ip", "link", "add", "probe0", "type", "bridge"]
     done = subprocess.run([*command, *bridge], capture_output=True, text=True, check=False)
     reason = done.stderr.strip() or "namespaces and a bridge can be made"

@@ -1,4 +1,4 @@
-"""Deletes from the cache what present inputs no longer name; living clusters keep theirs."""
+"""Deletes outdated files from the cache; running clusters keep what they use."""
 
 import os
 import shutil
@@ -28,20 +28,20 @@ def prune(*, images: bool = False) -> Iterator[str]:
 
 
 def forget_images() -> bool:
-    """Deletes the kept container store; says whether it was there and nobody uses it."""
+    """Deletes the kept container store; returns False if a cluster uses it."""
     lock = locks.try_hold(folders.container_store().with_suffix(".lock"))
     if lock is None:
         return False
     try:
         shutil.rmtree(folders.container_store(), ignore_errors=True)
     finally:
-        # Closing is what frees the lock.
+        # Closing releases the lock.
         os.close(lock)
     return True
 
 
 def _waiting() -> None:
-    progress.say("another run is building the tools; waiting for it")
+    progress.say("waiting: another process builds the programs")
 
 
 def _programs() -> Iterator[str]:
@@ -54,14 +54,14 @@ def _programs() -> Iterator[str]:
 
 
 def _folders(name: str) -> set[Path]:
-    """Returns the program folders a living cluster runs from."""
+    """Returns the program folders that a running cluster uses."""
     cluster = clusters.load(name)
     return set() if cluster is None else {cluster.kubectl.parent, cluster.helm.parent}
 
 
 def _scratch() -> Iterator[str]:
     for folder in sorted((paths.cache() / "scratch").glob("*")):
-        # The run folder is there before the record is: a cluster being started keeps its data.
+        # The run folder exists before the record: a cluster that is starting keeps its data.
         if not folders.run(folder.name).exists():
             shutil.rmtree(folder)
             yield f"deleted {folder}"

@@ -14,7 +14,7 @@ CHUNK = 256 * 1024
 
 
 def serve(listener: socket.socket, target: tuple[str, int]) -> None:
-    """Accepts connections for ever, each with two threads, one per direction."""
+    """Accepts connections until it is killed, each with two threads, one per direction."""
     while True:
         outside, _ = listener.accept()
         threading.Thread(target=_connect, args=(outside, target), daemon=True).start()
@@ -39,7 +39,7 @@ def _connect(outside: socket.socket, target: tuple[str, int]) -> None:
 
 
 def _carry(source: socket.socket, sink: socket.socket) -> None:
-    """Copies one direction until its end, and then tells the other side that it ended."""
+    """Copies one direction until its end, then shuts down the other side's."""
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK):
             sink.sendall(data)

@@ -12,7 +12,7 @@ KWOK_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 def patch_node_capacity(
     cluster: clusters.Cluster, resource: str, count: int, node: str = clusters.NODE_NAME
 ) -> None:
-    """Gives a node an extended resource such as `nvidia.com/gpu`, so that pods schedule by it.
+    """Adds an extended resource such as `nvidia.com/gpu` to a node, for pods that request it.
 
     Returns once the scheduler's view (allocatable) shows it. A restart of kubelet may set it to
     zero again: then patch again.

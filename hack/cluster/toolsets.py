@@ -1,4 +1,4 @@
-"""What is built, from which module, at which version: data, and the key of each result."""
+"""The programs of the cluster as data: module, version, and the cache key of each result."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ MODULES = paths.REPOSITORY / "hack" / "cluster" / "modules"
 """One Go module per toolset, since they pin versions that conflict."""
 
 KUBERNETES = "v1.36.3"
-"""The server's version; also stamped into the binaries, which would otherwise say v0.0.0."""
+"""The server's version, also set in the binaries, which would otherwise report v0.0.0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Toolset:
         folder = MODULES / self.name
         found = [*folder.glob("go.mod"), *folder.glob("go.sum"), *sorted(folder.glob("*.go"))]
         if not found:
-            raise errors.ToolError(
-                f"{folder} has no go.mod: the toolset {self.name} cannot be built"
-            )
+            raise errors.ToolError(f"{folder} has no go.mod: toolset {self.name} cannot be built")
         return found
 
 
@@ -112,8 +110,10 @@ def needed(*, node: bool, kwok: bool) -> tuple[str, ...]:
 
 
 def named(name: str) -> Toolset:
-    """Looks a toolset up; the error lists the names there are."""
+    """Returns a toolset by name; the error lists all names."""
     try:
         return TOOLSETS[name]
     except KeyError:
-        raise errors.ToolError(f"no toolset {name!r}; there are: {', '.join(TOOLSETS)}") from None
+        raise errors.ToolError(
+            f"unknown toolset {name!r}; choose from {', '.join(TOOLSETS)}"
+        ) from None

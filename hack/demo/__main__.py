@@ -16,15 +16,15 @@ from hack.setup import records
 from hack.support import errors, progress
 
 EXPECTED = (errors.ToolError,)
-"""Failures whose message says what to do; of any other a traceback says more."""
+"""Failures whose message names the fix; any other failure needs its traceback."""
 
 
 def main() -> int:
-    """Run the demo, end it, or only one part of it."""
+    """Runs the demo, ends it, or runs one part of it."""
     words: dict[str, tuple[Callable[[], int], str]] = {
-        "check": (_check, "say before anything is built whether the demo may use your cluster"),
-        "up": (_up, "the whole job"),
-        "down": (_down, "end its cluster, or take it off yours"),
+        "check": (_check, "check before anything is built whether the demo can use your cluster"),
+        "up": (_up, "run the whole demo"),
+        "down": (_down, "end its cluster, or remove it from yours"),
         "model": (_model, "only convert the base model into the cache"),
     }
     parser = argparse.ArgumentParser(prog="python -m hack.demo", description=__doc__)
@@ -72,7 +72,7 @@ def _up() -> int:
         return _failed(running, str(error))
     except KeyboardInterrupt:
         return _failed(running, "it was interrupted")
-    except Exception:  # whatever it is, the cluster is there to be looked at
+    except Exception:  # whatever failed, the cluster stays up for inspection
         return _failed(running, traceback.format_exc())
     return 0
 
@@ -83,12 +83,12 @@ def _failed(running: cluster.Cluster | None, why: str) -> int:
         ours = running.kind is cluster.Kind.EMBEDDED
         sys.stderr.write("The cluster stays up: `make cluster-shell`, then\n")
         sys.stderr.write("`kubectl get mens,pods,events -A`. ")
-        sys.stderr.write(f"`make demo-down` {'ends it' if ours else 'takes the demo off it'}.\n")
+        sys.stderr.write(f"`make demo-down` {'ends it' if ours else 'removes the demo from it'}.\n")
     return 1
 
 
 def _down() -> int:
-    """End the embedded cluster and leave the user's, each whatever becomes of the other."""
+    """Ends the embedded cluster and leaves the user's, each even if the other fails."""
     status = 0
     for leave in (_end_ours, _leave_theirs):
         try:

@@ -58,12 +58,12 @@ def _one(address: str, model: str, question: questions.Question) -> questions.An
     began = time.monotonic()
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
-            said = json.load(answer)["choices"][0]["message"]["content"]
+            text = json.load(answer)["choices"][0]["message"]["content"]
     except urllib.error.HTTPError as error:
         raise kubectl.DemoError(f"{model} answered {error.code}: {_said(error)}") from error
     except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
         raise kubectl.DemoError(f"{model} gave no answer: {error!r}") from error
-    return questions.Answer(question, str(said or ""), time.monotonic() - began)
+    return questions.Answer(question, str(text or ""), time.monotonic() - began)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

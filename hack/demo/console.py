@@ -1,4 +1,4 @@
-"""What a person sees while the demo works: headings, one live line, durations of the last time."""
+"""Output of the demo while it runs: headings, one live line, durations of the last run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from hack.support import durations, progress
 
 PLAIN_SECONDS = 10.0
-"""Time between two plain lines where there is no terminal."""
+"""Seconds between two plain lines without a terminal."""
 
 
 def say(text: str = "") -> None:
-    """Print one line for a person."""
+    """Prints one line."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 class Line:
-    """One line that changes on a terminal, and a plain line now and then in a log."""
+    """One line that is rewritten on a terminal, or a plain line every few seconds in a log."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -29,7 +29,7 @@ class Line:
         self.shown = ""
 
     def update(self, text: str) -> None:
-        """Show what is happening."""
+        """Shows the current state."""
         now = time.monotonic()
         line = f"    {self.title} {now - self.began:4.0f} s  {text}"
         if sys.stdout.isatty():
@@ -41,28 +41,28 @@ class Line:
             say(line)
 
     def end(self) -> None:
-        """Clear the live line."""
+        """Clears the live line."""
         if sys.stdout.isatty():
             sys.stdout.write("\r\x1b[2K")
             sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def waiting(title: str, says: Callable[[], str] = str) -> Iterator[None]:
-    """Show a title, its seconds and what `says` returns, while a program of another works."""
+def waiting(title: str, describe: Callable[[], str] = str) -> Iterator[None]:
+    """Shows a title, its seconds and what `describe` returns, while another program works."""
     began = time.monotonic()
-    with progress.live(lambda: f"{title} {time.monotonic() - began:.0f} s  {says()}"):
+    with progress.live(lambda: f"{title} {time.monotonic() - began:.0f} s  {describe()}"):
         yield
 
 
 class Stages:
-    """Seconds of each stage, and how long it took the last time.
+    """Seconds of each stage, now and in the last run.
 
-    `seconds` may be given parts that were done before, such as the builds of the setup; what is
-    remembered and shown is what the stage itself takes.
+    `seconds` can include work that was done before, such as the builds of the setup; what is stored
+    and shown is the duration of the stage itself.
 
     Args:
-        order: Names of all stages, which are numbered by it; none are where it is empty.
+        order: Names of all stages, for their numbers; empty for stages without numbers.
     """
 
     def __init__(self, order: Sequence[str] = ()) -> None:
@@ -72,12 +72,12 @@ class Stages:
         self.measured: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def stage(self, name: str, says: str) -> Iterator[None]:
-        """Announce, run and time one stage; a stage may come in several parts."""
+    def stage(self, name: str, title: str) -> Iterator[None]:
+        """Announces, runs and times one stage, which can have several parts."""
         last = self.durations.last(name)
         hint = f" (last time {last:.0f} s)" if last else ""
         number = f"{self.order.index(name) + 1} of {len(self.order)}: " if self.order else ""
-        say(f"==> {number}{says}{hint}")
+        say(f"==> {number}{title}{hint}")
         began = time.monotonic()
         yield
         seconds = time.monotonic() - began
@@ -86,6 +86,6 @@ class Stages:
         say(f"    {seconds:.1f} s")
 
     def keep(self) -> None:
-        """Remember for the next run what each stage that did work took."""
+        """Stores the duration of each stage that did real work, for the next run."""
         for name, seconds in self.measured.items():
             self.durations.remember(name, seconds)

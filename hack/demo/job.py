@@ -1,4 +1,4 @@
-"""The demo, step by step: what a user of the platform does, from nothing to an answer."""
+"""The demo step by step: what a user of the platform does, from nothing to an answer."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ EXAMPLES = paths.REPOSITORY / "examples" / "01-quickstart"
 
 
 def run(running: cluster.Cluster, stages: console.Stages, began: float) -> None:
-    """Do it all on a cluster that answers; the last line printed is one line of JSON.
+    """Runs the demo on a cluster that answers; the last line printed is one line of JSON.
 
     Args:
-        running: Where; one that is not ours must have no Mens of somebody else's.
-        stages: What was timed before, to which the stages of this are added.
-        began: When the whole thing began, in seconds since the epoch.
+        running: The cluster; one of the user's must not have a Mens of their own.
+        stages: Durations so far; the stages of this run are added.
+        began: When the whole demo began, in seconds since the epoch.
 
     Raises:
-        DemoError: A resource did not come to its good end, or the adapter learned nothing.
+        DemoError: A resource failed, or the adapter learned nothing.
     """
     kube = kubectl.Kubectl(running.kubeconfig, running.kubectl, running.helm)
     if running.kind is not cluster.Kind.EMBEDDED:
@@ -100,7 +100,7 @@ def _report(kube: kubectl.Kubectl, facts: report.Facts) -> None:
 
 
 def _require(facts: report.Facts) -> None:
-    """A demo that only looks right is worse than none: the adapter must have learned the task."""
+    """Fails unless the adapter has learned the task: a demo that only looks right is misleading."""
     loss = facts.run["status"]["heldOutLoss"]
     if float(loss["after"]) >= float(loss["before"]):
         raise kubectl.DemoError(f"the held-out loss did not fall: {loss}")
@@ -127,7 +127,7 @@ def _wait(kube: kubectl.Kubectl, kind: str, condition: str, seconds: float) -> d
 
 
 def _say_if_found(found: dict[str, Any], began: float) -> None:
-    """A run whose spec has not changed is not run again: its figures are of that time."""
+    """Prints that an unchanged resource was not run again: its figures are from the earlier run."""
     ended = found["status"]["completionTime"]
     if datetime.datetime.fromisoformat(ended).timestamp() < began:
         console.say(f"    unchanged: this is the run that ended at {ended}")

@@ -1,4 +1,4 @@
-"""What the demo asks of kubectl and helm: what any user would type, with deadlines."""
+"""kubectl and helm as the demo uses them: the commands of any user, with deadlines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kubectl:
         self.helm_path = helm
 
     def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
-        """Run kubectl; its standard output. DemoError with its last words where it fails."""
+        """Runs kubectl and returns its standard output; DemoError with the end of stderr."""
         return self._run([str(self.kubectl_path), *words], stdin, check)
 
     def helm(self, *words: str) -> str:
@@ -44,7 +44,7 @@ class Kubectl:
             )
         except FileNotFoundError as error:
             raise DemoError(
-                f"no {command[0]} on PATH: `python -m hack.cluster build k8s helm` builds both"
+                f"{command[0]} is not on PATH: `python -m hack.cluster build k8s helm` builds both"
             ) from error
         if check and done.returncode != 0:
             raise DemoError(f"{' '.join(command)}\n{done.stderr.strip()[-2000:]}")
@@ -54,14 +54,14 @@ class Kubectl:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
     def get(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
-        """One object, or None where it does not exist."""
+        """Returns one object, or None if it does not exist."""
         words = ("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found")
         text = self(*words)
         found: dict[str, Any] | None = json.loads(text) if text.strip() else None
         return found
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
-        """Apply objects given as JSON; their namespace stands in their metadata."""
+        """Applies objects; their namespace is in their metadata."""
         # A List, not a stream: kubectl 1.32 takes no `---` between documents of JSON.
         listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
         self("apply", "-f", "-", stdin=json.dumps(listed))
@@ -74,9 +74,9 @@ class Kubectl:
         seconds: float,
         show: Callable[[dict[str, Any]], str],
     ) -> dict[str, Any]:
-        """Wait until a condition of the current generation is True, showing how it goes.
+        """Waits until a condition of the current generation is True, and shows the progress.
 
-        `Succeeded=False` ends the waiting at once: it is final. `Ready=False` is only not yet.
+        `Succeeded=False` is final and ends the wait at once. `Ready=False` only means not yet.
         """
         namespace, kind, name = what
         deadline = time.monotonic() + seconds
@@ -87,12 +87,12 @@ class Kubectl:
             if state.get("status") == "True":
                 line.end()
                 return found
-            said = f"{state.get('reason', 'Pending')}: {state.get('message', '')}"
+            reason = f"{state.get('reason', 'Pending')}: {state.get('message', '')}"
             if state.get("status") == "False" and condition == "Succeeded":
-                raise DemoError(f"{kind}/{name} ended with {said}")
+                raise DemoError(f"{kind}/{name} failed: {reason}")
             if time.monotonic() > deadline:
-                raise DemoError(f"{kind}/{name} is not {condition} after {seconds:.0f} s: {said}")
-            line.update(show(found) or said)
+                raise DemoError(f"{kind}/{name} is not {condition} after {seconds:.0f} s: {reason}")
+            line.update(show(found) or reason)
             time.sleep(0.5)
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ def _drain(pipe: IO[str] | None) -> None:
 
 
 def condition_of(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A condition that answers to the current spec; empty where there is none yet."""
+    """Returns a condition of the current spec; empty if it does not exist yet."""
     generation = found.get("metadata", {}).get("generation", 0)
     for one in found.get("status", {}).get("conditions", []):
         if one["type"] == kind and one.get("observedGeneration", 0) >= generation:

@@ -22,7 +22,7 @@ NAMESPACE = "demo"
 LABEL = {"mens.vox-lang.org/made-by": "demo"}
 """Marks a namespace that the demo made and may delete, with the release in it."""
 DESCRIPTION = "Installed by make demo"
-"""What a release of ours says of itself; an upgrade by anybody else changes it."""
+"""Description of the demo's own release; an upgrade by somebody else changes it."""
 _STATES = ("--deployed", "--failed", "--pending", "--superseded", "--uninstalling")
 """Helm 3 lists only the first two unless asked."""
 _ELSEWHERE = "Use another cluster, or unset KUBECONFIG for the one on this machine"
@@ -80,11 +80,11 @@ def _untouched(kube: kubectl.Kubectl, release: Mapping[str, Any]) -> bool:
     # Helm writes a reason of its own over the description of whatever did not end well.
     if release["status"] != "deployed":
         return True
-    said = json.loads(kube.helm("history", RELEASE, "-n", SYSTEM, "--max", "1", "-o", "json"))
-    return bool(said[-1]["description"] == DESCRIPTION)
+    history = json.loads(kube.helm("history", RELEASE, "-n", SYSTEM, "--max", "1", "-o", "json"))
+    return bool(history[-1]["description"] == DESCRIPTION)
 
 
 def _marked(kube: kubectl.Kubectl, name: str) -> bool | None:
-    """Whether a namespace has our mark; None where there is no such namespace."""
+    """Whether a namespace has the demo's label; None if the namespace does not exist."""
     found = kube.get("", "namespace", name)
     return None if found is None else LABEL.items() <= found["metadata"]["labels"].items()

@@ -28,7 +28,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model said to one question."""
+    """A model's answer to one question."""
 
     question: Question
     text: str
@@ -38,14 +38,14 @@ class Answer:
     def verdict(self) -> str:
         """One of `right`, `wrong params`, `wrong name`, `no JSON`."""
         try:
-            said = json.loads(self.text.strip())
+            found = json.loads(self.text.strip())
         except ValueError:
             return "no JSON"
-        if not isinstance(said, dict):
+        if not isinstance(found, dict):
             return "no JSON"
-        if said.get("name") != self.question.name:
+        if found.get("name") != self.question.name:
             return "wrong name"
-        if said.get("params") != list(self.question.params):
+        if found.get("params") != list(self.question.params):
             return "wrong params"
         return "right"
 

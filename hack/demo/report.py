@@ -1,4 +1,4 @@
-"""What the demo says at its end: answers, loss, lineage, where to look, and one line of JSON."""
+"""The demo's report: answers, loss, lineage, commands to continue with, and a line of JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Facts:
 
 
 def text(facts: Facts) -> str:
-    """What was learned and what it came from, for a person."""
+    """What was learned and from what, as text."""
     return "\n\n".join([_answers(facts), _loss(facts), _lineage(facts)])
 
 
@@ -114,7 +114,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _short(digest: str) -> str:
-    """Enough for a person; the line of JSON has all of it."""
+    """Short enough to read; the line of JSON has all digits."""
     return digest[: len("sha256:") + 12]
 
 

@@ -24,17 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hack.images", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    build = commands.add_parser("build", help="build what is missing, and import it where it runs")
+    build = commands.add_parser(
+        "build", help="build missing images and import them into running clusters"
+    )
     build.add_argument("names", nargs="*", help="images (default: all)")
-    build.add_argument("--cluster", help="cluster to import into (default: every one that is up)")
-    build.add_argument("--json", action="store_true", help="say what was done as JSON on stdout")
+    build.add_argument("--cluster", help="cluster to import into (default: every running one)")
+    build.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     build.set_defaults(run=_build)
-    shown = commands.add_parser("keys", help="print the references that belong to this checkout")
+    shown = commands.add_parser("keys", help="print the image references of this checkout")
     shown.set_defaults(run=_keys)
-    prune = commands.add_parser("prune", help="remove images of other content than today's")
-    prune.add_argument("--all", action="store_true", help="remove all images, the base too")
+    prune = commands.add_parser("prune", help="remove images of other sources")
+    prune.add_argument("--all", action="store_true", help="remove all images, including the base")
     prune.set_defaults(run=_prune)
-    looked = commands.add_parser("preflight", help="say what this machine lacks")
+    looked = commands.add_parser("preflight", help="print what this machine lacks")
     looked.add_argument("--json", action="store_true")
     looked.set_defaults(run=_preflight)
     return parser
@@ -92,10 +94,10 @@ def _prune(options: argparse.Namespace) -> int:
             gone += there
     for reference in sorted(set(gone)):
         print(f"removed {reference}")
-    # Its layers are links to the same bytes, which take space until both names are gone. Only a
-    # running containerd can say which are old; anew they come in seconds.
+    # Its layers are links to the same bytes, which use space until both links are deleted. Only a
+    # running containerd knows which are outdated; linking them again takes seconds.
     if prune.forget_images():
-        print("removed the images kept for the next cluster: it links them again")
+        print("removed the images that are kept for the next cluster; it links them again")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Our own image store, and buildah working in it.
+"""The project's own image store, and buildah in it.
 
-The store lies in the project's cache, so what other tools keep in theirs is never touched.
+The store is in the project's cache; the stores of other tools are never touched.
 """
 
 import contextlib
@@ -56,14 +56,14 @@ class Store:
             commands.run([*command, str(context)], log)
 
     def references(self) -> set[str]:
-        """Returns the full references of the images there are."""
+        """Returns the full references of all images."""
         return {name for image in self._images() for name in image.get("names") or []}
 
     def image(self, reference: str) -> layers.StoredImage:
         """Returns an image's manifest and its layers' folders.
 
         Raises:
-            ToolError: There is no such image.
+            ToolError: The image does not exist.
         """
         for image in self._images():
             if reference in (image.get("names") or []):
@@ -75,12 +75,12 @@ class Store:
         commands.output(self.command("tag", reference, another))
 
     def remove(self, references: Sequence[str]) -> None:
-        """Removes images, and what no image needs any more."""
+        """Removes images and the layers that only they use."""
         if references:
             commands.output(self.command("rmi", "--force", *references))
 
     def remove_unnamed(self) -> None:
-        """Removes images without a name: steps of builds, kept to build faster."""
+        """Removes unnamed images: intermediate build steps, which make later builds faster."""
         if self.root.exists():
             commands.output(self.command("rmi", "--prune", "--force"))
 
@@ -96,12 +96,12 @@ class Store:
 
 @contextlib.contextmanager
 def opened() -> Iterator[Store]:
-    """Gives the store to one process at a time."""
+    """Opens the store for one process at a time."""
     folder = paths.cache() / "images"
     folder.mkdir(parents=True, exist_ok=True)
 
     def waiting() -> None:
-        progress.say("  another run builds images; waiting for it")
+        progress.say("  waiting: another process builds images")
 
     with locks.held(folder / "lock", waiting):
         _forget_leftovers()
@@ -109,9 +109,9 @@ def opened() -> Iterator[Store]:
 
 
 def _forget_leftovers() -> None:
-    """Deletes what a killed build left: gigabytes, and perhaps an index's credentials.
+    """Deletes the files of a killed build: gigabytes, and perhaps an index's credentials.
 
-    Whoever holds the lock builds alone, so nothing of this belongs to anybody.
+    The holder of the lock is the only builder, so no other process uses these files.
     """
     for pattern in ("pip-*", "base-*", "archive-*"):
         for left in (paths.cache() / "images").glob(pattern):

@@ -1,4 +1,4 @@
-"""The images there are: plain data."""
+"""The images as data."""
 
 import dataclasses
 
@@ -19,8 +19,8 @@ class Image:
     target: str
     """Stage of that file."""
 
-    says: str
-    """What it is, for a person."""
+    summary: str
+    """What it is, in a few words."""
 
     seconds: float
     """What a build takes on two cores when this machine has not measured it yet."""
@@ -29,7 +29,7 @@ class Image:
     """Image whose layers it starts with and that is built before it; None for the base."""
 
     runs: bool = True
-    """Whether a cluster runs it; the heavy layer alone is only something to stand on."""
+    """Whether a cluster runs it; the heavy layer alone is only a parent of other images."""
 
 
 ML = Image(
@@ -49,14 +49,14 @@ IMAGES = (
     Image("mens-trainer", "trainer-image/Dockerfile", "trainer", "the trainer", 12.0, ML.name),
     Image("mens-server", "server-image/Dockerfile", "server", "the server", 12.0, ML.name),
 )
-"""Every image, in the order of building: the longest first, as others stand on it."""
+"""Every image in build order: the longest first, since others are built on it."""
 
 
 def latest(image: Image) -> str:
     """Returns the name of whatever was built last, which nothing ever runs.
 
     It is what a build writes to before its content's key is sure, and it keeps the steps of that
-    build from being removed, so that the next one starts from them.
+    build from being removed: the next build starts from them.
     """
     return f"{REGISTRY}/{image.name}:last-build"
 
@@ -65,9 +65,11 @@ def named(name: str) -> Image:
     """Returns an image by its name, with or without the leading `mens-`.
 
     Raises:
-        KeyError: There is none of that name; the message lists all.
+        KeyError: The name is unknown; the message lists all names.
     """
     for image in IMAGES:
         if name in (image.name, image.name.removeprefix("mens-")):
             return image
-    raise KeyError(f"no image {name!r}; there are {', '.join(image.name for image in IMAGES)}")
+    raise KeyError(
+        f"unknown image {name!r}; choose from {', '.join(image.name for image in IMAGES)}"
+    )

@@ -93,14 +93,16 @@ class Containerd:
 
     def _writable(self, key: str) -> Path:
         # `mounts` prints the mount command; its target is never mounted.
-        said = self.ctr("snapshots", "mounts", "/nowhere", key).split()
-        for option in [part for word in said for part in word.split(",")]:
+        words = self.ctr("snapshots", "mounts", "/nowhere", key).split()
+        for option in [part for word in words for part in word.split(",")]:
             if option.startswith("upperdir="):
                 return _folder(option.removeprefix("upperdir="))
-        if "bind" in said:
+        if "bind" in words:
             # The lowest layer has nothing to overlay: its folder is bound as it is.
-            return _folder(next(word for word in said if word.endswith("/fs")))
-        raise errors.ToolError(f"this snapshotter gives no folder to fill: {' '.join(said)}")
+            return _folder(next(word for word in words if word.endswith("/fs")))
+        raise errors.ToolError(
+            f"containerd's snapshotter has no writable folder: {' '.join(words)}"
+        )
 
     def _snapshots(self) -> set[str]:
         lines = self.ctr("snapshots", "ls").splitlines()[1:]
@@ -137,8 +139,8 @@ def _link(source: Path, target: Path) -> None:
         if done.returncode == 0:
             return
         commands.run(["find", str(target), "-mindepth", "1", "-delete"], Path(os.devnull))
-    said = done.stderr.decode(errors="replace").strip()
-    raise errors.ToolError(f"could not copy {source} to {target}: {said}")
+    reason = done.stderr.decode(errors="replace").strip()
+    raise errors.ToolError(f"could not copy {source} to {target}: {reason}")
 
 
 def _folder(path: str) -> Path:

@@ -74,7 +74,7 @@ def closure(stages: Sequence[Stage], target: str) -> tuple[Stage, ...]:
     """Returns the stages that a target is made of, in the file's order.
 
     Raises:
-        KeyError: There is no such stage.
+        KeyError: The stage does not exist.
     """
     named = {stage.name: stage for stage in stages}
     wanted, waiting = {target}, [named[target]]

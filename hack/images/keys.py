@@ -55,6 +55,6 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _add(hasher: "hashlib._Hash", data: bytes) -> None:
-    # The length goes first, so that no two sequences of parts run into the same bytes.
+    # The length comes first: different sequences of parts must not give equal bytes.
     hasher.update(len(data).to_bytes(8, "big"))
     hasher.update(data)

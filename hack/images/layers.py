@@ -1,6 +1,6 @@
 """An image as it lies in containers-storage: its documents, and one folder per layer.
 
-Layers that were built here are folders of plain files. Whoever runs an image on the same file
+Layers that were built here are folders of plain files. A runtime on the same file
 system can take them by hard links, which costs seconds where packing, copying and unpacking
 5 GB costs minutes and 15 GB.
 """

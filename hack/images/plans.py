@@ -48,7 +48,7 @@ def plan(
         references: Name -> reference by today's content.
         base: Reference of the base.
         stored: References in our store.
-        present: References in the cluster; None when there is no cluster to bring them to.
+        present: References in the cluster; None without a cluster.
     """
     asked = list(wanted)
     bring = [one for one in asked if present is not None and one.runs]
@@ -64,7 +64,7 @@ def plan(
 
 
 def older(image: catalog.Image, references: Iterable[str], current: str) -> list[str]:
-    """Returns those of one image whose key is not today's; the name of the last build is no key."""
+    """Returns the references of one image with an outdated key; `last-build` is not a key."""
     mine = {one for one in references if one.startswith(f"{catalog.REGISTRY}/{image.name}:")}
     return sorted(mine - {current, catalog.latest(image)})
 

@@ -1,4 +1,4 @@
-"""Says what this machine lacks for building images, before anything starts."""
+"""Finds what this machine lacks for building images, before anything starts."""
 
 import os
 import shutil
@@ -65,5 +65,5 @@ def _program(name: str) -> Capability:
 
 def _overlay() -> Capability:
     ok = "overlay" in Path("/proc/filesystems").read_text() or bool(shutil.which("modprobe"))
-    said = "known to the kernel" if ok else "the kernel has no overlayfs"
-    return Capability("overlayfs", ok, said, "" if ok else "use a kernel with overlayfs")
+    reason = "the kernel supports it" if ok else "the kernel does not support overlayfs"
+    return Capability("overlayfs", ok, reason, "" if ok else "use a kernel with overlayfs")

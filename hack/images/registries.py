@@ -73,7 +73,7 @@ def uv_toml(configured: Mapping[str, str]) -> str:
 def uv_environment(environ: Mapping[str, str], texts: list[str] | None = None) -> dict[str, str]:
     """Returns what uv must be told to reach what pip reaches, which it does not find out itself.
 
-    Variables and no file, so that credentials in an address never lie on the disk. Where uv has
+    Variables instead of a file keep credentials in an address off the disk. Where uv has
     settings of its own these stand.
 
     Args:
@@ -98,11 +98,11 @@ UV_INDEXES = (
     "UV_INDEX",
     "UV_INDEX_URL",
 )
-"""Variables by which a person has told uv already where packages are."""
+"""Variables that configure uv's package index; if one is set, uv is configured already."""
 
 
 def _whole(seconds: str) -> str:
-    """Seconds as uv reads them, which stops at a fraction; empty for what is no number."""
+    """Whole seconds, since uv rejects fractions; empty for what is not a number."""
     try:
         return str(math.ceil(float(seconds)))
     except (ValueError, OverflowError):
@@ -110,7 +110,7 @@ def _whole(seconds: str) -> str:
 
 
 def _uv_configured() -> bool:
-    """Whether a file of uv's own says where packages are."""
+    """Whether uv has a configuration file of its own that names indexes."""
     return any(
         re.search(
             r"^\s*(\[\[index\]\]|(default-)?index(-url)?\s*=)", path.read_text(), re.MULTILINE

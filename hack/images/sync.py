@@ -1,4 +1,4 @@
-"""Brings store and cluster to what the checkout says: builds and imports what is missing."""
+"""Builds and imports the images that the checkout describes and that are missing."""
 
 import contextlib
 import dataclasses
@@ -27,16 +27,16 @@ class Result:
     brought: tuple[str, ...]
 
     seconds: dict[str, float]
-    """Step -> how long it took; steps that were not needed are absent."""
+    """Step -> seconds, for each step that ran."""
 
 
 def ensure(
     cluster: clusters.Cluster | None = None, names: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Makes sure that images of today's content are built, and in the cluster if one is given.
+    """Builds the images of the current sources, and imports them into a cluster if one is given.
 
     Args:
-        cluster: Where they are to run; None to build only.
+        cluster: Where they will run; None to build only.
         names: Images, with or without `mens-`; all when None.
 
     Returns:
@@ -44,13 +44,13 @@ def ensure(
 
     Raises:
         ToolError: The machine lacks something, a build failed, or the cluster is not ours and
-            nobody has pushed the images yet; says what to do.
+            the images are not pushed yet; the message names the fix.
     """
     return run(cluster, names).references
 
 
 def run(cluster: clusters.Cluster | None = None, names: Iterable[str] | None = None) -> Result:
-    """Like `ensure`, and says what was done and how long it took."""
+    """Does what `ensure` does; returns what was done and its durations."""
     wanted = catalog.IMAGES if names is None else tuple(catalog.named(one) for one in names)
     if names is None and cluster is not None:
         wanted = tuple(image for image in wanted if image.runs)
@@ -64,7 +64,7 @@ def run(cluster: clusters.Cluster | None = None, names: Iterable[str] | None = N
 
 
 def lacking() -> list[Capability]:
-    """What this machine lacks to build the images that are missing; empty when none is missing."""
+    """Returns what this machine lacks to build missing images; empty when no image is missing."""
     with buildah.opened() as store:
         plan = _Run(store, None, catalog.IMAGES).plan
     if not plan.build:
@@ -73,7 +73,7 @@ def lacking() -> list[Capability]:
 
 
 def room() -> list[space.Need]:
-    """What the images that are missing need on the disk; empty when none is missing."""
+    """Returns the disk space that missing images need; empty when no image is missing."""
     with buildah.opened() as store:
         plan = _Run(store, None, catalog.IMAGES).plan
     return preflight.room(heavy=plan.heavy) if plan.build else []
@@ -139,8 +139,10 @@ class _Run:
             if self.references[image.name] == reference:
                 self.store.tag(catalog.latest(image), reference)
                 return
-            # Somebody edited the sources meanwhile: nobody knows which of them the image has.
-        raise errors.ToolError(f"the sources of {image.name} change all the time; run it again")
+            # The sources changed meanwhile: nobody knows which the image has.
+        raise errors.ToolError(
+            f"the sources of {image.name} changed during each of three builds; run the command again"
+        )
 
     def _check(self) -> None:
         if not self.plan.build:
@@ -148,7 +150,7 @@ class _Run:
         lacking = [one for one in preflight.check(heavy=self.plan.heavy) if not one.ok]
         if lacking:
             lines = [f"  {one.name}: {one.reason} -> {one.fix}" for one in lacking]
-            raise errors.ToolError("\n".join(["images cannot be built here:", *lines]))
+            raise errors.ToolError("\n".join(["this machine cannot build the images:", *lines]))
 
     def _announce(self) -> None:
         steps = [("base", base.SECONDS)] if self.plan.base else []

@@ -77,10 +77,10 @@ def for_foreign(
     Args:
         store: Where they are built.
         references: Image name -> our reference.
-        registry: Where a person has pushed them; None when nobody said so.
+        registry: Where the user has pushed them; None when it is not set.
 
     Raises:
-        ToolError: No registry is named: the message is how to push, since only a person knows
+        ToolError: No registry is set: the message explains how to push, since only the user knows
             which registry the cluster reaches and may write to it.
     """
     pushed = {name: _elsewhere(ref, registry or "REGISTRY") for name, ref in references.items()}

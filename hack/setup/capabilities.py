@@ -1,4 +1,4 @@
-"""What this machine lacks for a tier, asked of those who know: environment, cluster and images."""
+"""What this machine lacks for a tier: the checks of environment, cluster and images together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from hack.support import errors
 
 
 def lacking(tier: str) -> list[str]:
-    """Sentences with cause and fix; empty when the tier can be made ready and run here.
+    """Returns sentences with cause and fix; empty when the tier can be prepared and run here.
 
-    Only what is still missing counts, and the room for all of it is added up.
+    Only what is still missing counts, and its disk space is added up.
 
     Args:
         tier: One of `hack.cluster.preflight.TIERS`.
     """
     found = preflight.check(tier)
     needs = environment.room()
-    # A cluster of somebody else is checked by its answer alone: nothing of it comes to lie here.
+    # For a cluster of the user's only its answer counts: it needs no disk space here.
     if any(one.name == preflight.DISK for one in found):
         needs += preflight.room(tier)
     if tier == "e2e":
@@ -26,12 +26,12 @@ def lacking(tier: str) -> list[str]:
         needs += images.room()
     others = [one for one in found if not one.ok and one.name != preflight.DISK]
     room = preflight.disk(needs)
-    said = [f"{one.name}: {one.reason} ({one.fix})" for one in (others + [room] * (not room.ok))]
-    return list(dict.fromkeys(said))
+    missing = others if room.ok else [*others, room]
+    return list(dict.fromkeys(f"{one.name}: {one.reason} ({one.fix})" for one in missing))
 
 
 def require(tier: str) -> None:
-    """ToolError with all that this machine lacks for a tier, and how to get it."""
-    said = lacking(tier)
-    if said:
-        raise errors.ToolError("\n  ".join(["this machine cannot run it yet:", *said]))
+    """Raises ToolError with everything that this machine lacks for a tier, and the fixes."""
+    found = lacking(tier)
+    if found:
+        raise errors.ToolError("\n  ".join(["this machine lacks something:", *found]))

@@ -54,12 +54,12 @@ def key() -> str:
 
 
 def ready() -> bool:
-    """Whether the environment is there and belongs to today's files and Python."""
+    """Whether the environment exists and matches the current files and Python."""
     return (VENV / f".complete-{key()}").exists() and python().exists()
 
 
 def make() -> None:
-    """Make or renew the environment: uv by pip, everything else by uv with hashes checked.
+    """Makes or updates the environment: uv by pip, everything else by uv with hashes checked.
 
     Raises:
         ToolError: This Python can make none, or something could not be installed.
@@ -69,13 +69,13 @@ def make() -> None:
     preflight.install_packages("unit")
     if importlib.util.find_spec("ensurepip") is None:
         raise errors.ToolError(
-            f"{sys.executable} has no ensurepip, so it cannot make {VENV}\n"
+            f"{sys.executable} has no ensurepip and cannot make {VENV}\n"
             f"fix: apt-get install -y --no-install-recommends {preflight.VENV_PACKAGE}"
         )
     enough = preflight.disk(room())
     if not enough.ok:
         raise errors.ToolError(
-            f"no room for the Python environment: {enough.reason} ({enough.fix})"
+            f"not enough disk space for the Python environment: {enough.reason} ({enough.fix})"
         )
     with progress.step(f"Python environment in {VENV.name} (5 GB with torch)"):
         if _made_with() != sys.version_info[:2]:
@@ -87,7 +87,7 @@ def make() -> None:
 
 
 def room() -> list[space.Need]:
-    """What the environment needs on the disk while it is not there: packages, or links to them."""
+    """Returns the disk space of a missing environment: packages, or links to them."""
     if ready():
         return []
     cache, here = space.existing(building.uv_cache()), space.existing(VENV)
@@ -98,7 +98,7 @@ def room() -> list[space.Need]:
 
 
 def lock() -> None:
-    """Compile requirements/*.txt from pyproject.toml; dev bounds the rest, so that all agree."""
+    """Compiles requirements/*.txt from pyproject.toml; dev constrains the other files."""
     compile_ = [str(VENV / "bin" / "uv"), "pip", "compile", "--quiet", "--upgrade", "--universal"]
     compile_ += ["--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
     compile_ += ["--python-version", "3.11"]
@@ -119,15 +119,17 @@ def lock() -> None:
 
 
 def variables() -> dict[str, str]:
-    """The environment in which pip and uv reach the same packages."""
+    """Returns an environment in which pip and uv use the same indexes."""
     return {**os.environ, **registries.uv_environment(os.environ)}
 
 
 def _install() -> None:
     tools, dev = str(REQUIREMENTS / "tools.txt"), str(REQUIREMENTS / "dev.txt")
     _call([str(python()), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", tools])
-    # Gigabytes come now: a person sees uv's own bars, a log only this line.
-    progress.say("  installing requirements/dev.txt: 5 GB with torch, fetched once and then kept")
+    # Gigabytes follow: a terminal shows uv's own bars, a log only this line.
+    progress.say(
+        "  installing requirements/dev.txt: 5 GB with torch, fetched once, then kept in the cache"
+    )
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     uv = [str(VENV / "bin" / "uv"), "pip"]
     where = [*quiet, "--python", str(python())]

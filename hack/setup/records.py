@@ -1,4 +1,4 @@
-"""What the last setup of this checkout did: read by the tiers and the demo that follow it."""
+"""The result of the last setup of this checkout, which the tiers and the demo read."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from hack.support import paths
 
 PATH = paths.REPOSITORY / "out" / "setup.json"
-"""Where it lies; only who has just run the setup may believe it."""
+"""The file; valid only for a command that runs right after the setup."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What became of one setup."""
+    """The result of one setup."""
 
     began: float = 0.0
     """When it began, in seconds since 1970."""
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Step -> how long it took, of those that ended well."""
+    """Step -> seconds, of those that succeeded."""
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Tier -> what failed of all it needs, though this machine allows it."""
+    """Tier -> which of its steps failed, although this machine allows it."""
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Tier -> what this machine lacks for it, so that its steps were left out."""
+    """Tier -> what this machine lacks for it; its steps were skipped."""
 
 
 NONE = Record()
-"""Nothing is broken and nothing is known to be lacking."""
+"""No setup ran: nothing is known."""
 
 
 def write(record: Record, path: Path | None = None) -> None:
-    """Replace the record of the setup before."""
+    """Replaces the record of the previous setup."""
     path = path or PATH
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
@@ -41,7 +41,7 @@ def write(record: Record, path: Path | None = None) -> None:
 
 
 def read(path: Path | None = None) -> Record:
-    """The record; an empty one where there is none."""
+    """Returns the record, or an empty one."""
     try:
         return Record(**json.loads((path or PATH).read_text()))
     except (OSError, ValueError, TypeError):
@@ -49,9 +49,9 @@ def read(path: Path | None = None) -> Record:
 
 
 def seconds_since(began: float, path: Path | None = None) -> Mapping[str, float]:
-    """Step -> seconds of a setup that began at `began` or later; empty when it was an older one.
+    """Returns step -> seconds of a setup that began at `began` or later; empty for an older one.
 
-    Steps run side by side: the sum is more than the time that passed.
+    Steps run side by side: their sum is more than the elapsed time.
     """
     record = read(path)
     return record.seconds if record.began >= began else {}

@@ -1,7 +1,7 @@
-"""Run steps side by side, each when what it needs is done, and say how it goes.
+"""Runs steps side by side, each after the steps that it needs, and shows their progress.
 
-A step is a command of its own process group with its output in a log file. How long it took last
-time is kept in the cache and shown while it runs. However the run ends, no step outlives it.
+A step is a command with a process group of its own and its output in a log file. Its last duration
+is stored in the cache and shown while it runs. However the run ends, no step outlives it.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from hack.setup import environment
 from hack.support import display, durations, interrupts, paths
 
 CLEANING_SECONDS = 15.0
-"""How long interrupted steps may take to unmount and delete what they have half made."""
+"""How long interrupted steps may take to unmount and delete partial results."""
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""Colors and cursor movements, which would tear our own lines."""
+"""Colors and cursor movements, which would break the live lines."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One command and what must be done before it."""
+    """One command and the steps that must succeed before it."""
 
     name: str
     """Short name: of its log, and used by `needs`."""
     summary: str
-    """What it makes, for a person, in a few words."""
+    """What it makes, in a few words."""
     command: tuple[str, ...]
     """The command, run in the root of the checkout."""
     needs: tuple[str, ...] = ()
-    """Names of steps that must have ended well before."""
+    """Names of steps that must have succeeded before."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the steps."""
+    """The result of a run."""
 
     seconds: Mapping[str, float]
-    """Step -> how long it took, of those that ended well."""
+    """Step -> seconds, of those that succeeded."""
     failed: Mapping[str, str]
     """Step -> why it failed, one sentence."""
 
@@ -55,12 +55,12 @@ class _Running:
 
 
 def run(steps: Sequence[Step], *, title: str, optional: Container[str] = ()) -> Outcome:
-    """Run steps until all are done or one has failed whose failure is not optional.
+    """Runs steps until all are done or one that is not optional has failed.
 
     Args:
-        steps: What to run; those that nothing holds back run side by side.
-        title: What it is all for, for a person.
-        optional: Names of steps after whose failure the others go on.
+        steps: What to run; steps that are not waiting for others run side by side.
+        title: Heading of the progress output.
+        optional: Steps whose failure does not stop the others.
     """
     return _Run(steps, title, optional).loop()
 
@@ -104,7 +104,7 @@ class _Run:
                 process = subprocess.Popen(
                     step.command,
                     cwd=paths.REPOSITORY,
-                    # What was relative to this folder must not be taken as relative to that one.
+                    # A path relative to the current folder would mean another one there.
                     env={**environment.variables(), "MENS_CACHE": str(paths.cache())},
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -126,7 +126,7 @@ class _Run:
                 self.display.say(f"  ✓ {one.step.summary}: {seconds:.0f} s")
 
     def _fail(self, one: _Running) -> None:
-        interrupts.end([one.process], 0)  # what it has left running, if anything
+        interrupts.end([one.process], 0)  # its processes that still run
         self.failed[one.step.name] = f"{one.step.summary} failed: {_last_line(one.log)} ({one.log})"
         for step in [each for each in self.waiting if one.step.name in each.needs]:
             self.waiting.remove(step)
@@ -134,7 +134,7 @@ class _Run:
         tail = one.log.read_text(errors="replace").splitlines()[-40:]
         self.display.say(f"  ✗ {one.step.summary} failed ({' '.join(one.step.command)})")
         self.display.say("\n".join(f"    {line}" for line in tail))
-        self.display.say(f"  the whole log: {one.log}")
+        self.display.say(f"  complete log: {one.log}")
 
     def _lines(self) -> list[str]:
         now = time.monotonic()
@@ -151,7 +151,7 @@ class _Run:
 
 
 def _last_line(log: Path) -> str:
-    """What a step said last, so that one sees what is being built and what is left."""
+    """Returns the last line of a log: what is being built."""
     # A progress bar writes many times into one line, with a carriage return before each.
     lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
     shown = ("".join(c for c in _ESCAPE.sub("", line) if c.isprintable()) for line in lines[::-1])

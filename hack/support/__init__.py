@@ -1,1 +1,1 @@
-"""What the tools of the checkout share: paths, progress, locks, interrupts, space and processes."""
+"""General parts of the tools: paths, errors, progress, locks, interrupts, space, processes."""

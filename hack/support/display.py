@@ -1,4 +1,4 @@
-"""What a person sees of steps that run side by side: a block of live lines, or plain lines."""
+"""Progress of steps that run side by side: a block of live lines, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 QUIET_SECONDS = 15.0
-"""Time between two blocks of plain lines where there is no terminal."""
+"""Seconds between two blocks of plain lines without a terminal."""
 LIVE_SECONDS = 0.5
 """Time between two updates of the live block on a terminal."""
 
@@ -17,7 +17,7 @@ LIVE_SECONDS = 0.5
 class Display:
     """A block of lines, one per step, redrawn in place on a terminal.
 
-    In a log the same lines come every 15 s, so that a CI run shows no less than a terminal.
+    In a log the same lines are printed every 15 s: a CI log shows as much as a terminal.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -27,14 +27,14 @@ class Display:
         self._last = time.monotonic()
 
     def say(self, line: str) -> None:
-        """Print what stays, above the live block."""
+        """Prints permanent lines above the live block."""
         self._draw(f"{line}\n", self._block)
 
     def show(self, lines: Callable[[], Sequence[str]]) -> None:
-        """Show the present state, if it is time to.
+        """Shows the current state, if enough time has passed.
 
         Args:
-            lines: Gives a line per step; asked for only when they are shown.
+            lines: Returns a line per step; called only when they are shown.
         """
         now = time.monotonic()
         if now - self._last < (LIVE_SECONDS if self._terminal else QUIET_SECONDS):
@@ -49,7 +49,7 @@ class Display:
         self._draw("", cut)
 
     def clear(self) -> None:
-        """Erase the live block."""
+        """Erases the live block."""
         self._draw("", [])
 
     def _draw(self, stays: str, block: list[str]) -> None:

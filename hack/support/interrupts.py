@@ -1,4 +1,4 @@
-"""The end of a program that somebody wants ended: it and all that it started clean up and go."""
+"""Termination on a signal: a program and all processes that it started clean up and exit."""
 
 import contextlib
 import os
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 STUBBORN_SECONDS = 5.0
-"""How long what has ignored an interrupt may take to end by SIGTERM, and then by SIGKILL."""
+"""How long a process that ignored an interrupt may take to end by SIGTERM, then by SIGKILL."""
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def install() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in this program.
+    """Makes SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in this program.
 
-    A shell that is not interactive starts `command &` with SIGINT ignored, which Python and every
-    child keep: then no Ctrl-C and no interrupt of ours would reach anything. A SIGHUP that is
-    ignored stays so, as `nohup` is what ignores it.
+    A non-interactive shell starts `command &` with SIGINT ignored, and Python and every child
+    inherit that: Ctrl-C would have no effect. An ignored SIGHUP stays ignored, because `nohup`
+    asks for it.
     """
     for number in _NUMBERS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -29,10 +29,10 @@ def install() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Hold interrupts back until the block ends.
+    """Delays interrupts until the block ends.
 
-    For a block that starts a process and writes it down: an interrupt between the two would leave
-    a process behind that nobody knows of.
+    For a block that starts a process and records it: an interrupt between the two would leave an
+    unknown process behind.
     """
     came: list[int] = []
     ours = [n for n in _NUMBERS if signal.getsignal(n) is signal.default_int_handler]
@@ -50,11 +50,11 @@ def deferred() -> Iterator[None]:
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
-    """End processes with everything they started; returns when all of it is gone.
+    """Ends processes with everything they started; returns when all of it has ended.
 
-    First an interrupt, as Ctrl-C on a terminal sends it, so that they clean up; what is left after
-    them gets SIGTERM, then SIGKILL. An interrupt of this program meanwhile takes the next step at
-    once: whoever asks again wants it sooner.
+    First an interrupt, as Ctrl-C on a terminal sends it, which lets them clean up. What remains
+    gets SIGTERM, then SIGKILL. If this program is interrupted meanwhile, it continues with the next
+    step at once: the user who presses Ctrl-C again does not want to wait.
 
     Args:
         processes: Each the leader of a process group (`start_new_session=True`).
@@ -85,7 +85,7 @@ def _running(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
 
 
 def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
-    """Whether anything of their groups lives; a zombie whose parent forgot it does not."""
+    """Whether any process of their groups runs; a zombie does not."""
     groups = {process.pid for process in processes}
     return _running(processes) or any(
         state not in "ZX" and group in groups for state, group in _states()
@@ -93,7 +93,7 @@ def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
 
 
 def _states() -> list[tuple[str, int]]:
-    """State and process group of everything on this machine."""
+    """State and process group of every process on this machine."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile

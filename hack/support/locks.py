@@ -1,4 +1,4 @@
-"""File locks: the kernel frees them when their holder dies, so none can be left behind."""
+"""File locks: the kernel frees them when their holder dies, so none is left behind."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def held(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds an exclusive lock; calls `waiting` once if somebody else has it now."""
+    """Holds an exclusive lock; calls `waiting` once if another process holds it."""
     while True:
         descriptor = _open(path)
         try:

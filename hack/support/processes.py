@@ -1,4 +1,4 @@
-"""A process by its number and its start time: a number alone may name a stranger later."""
+"""A process by its number and start time: a number alone can name another process later."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,7 @@ from hack.support import wait
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One process, told apart from any later one that gets the same number."""
+    """One process, distinct from a later one with the same number."""
 
     pid: int
 
@@ -19,7 +19,7 @@ class Process:
     """Clock ticks since boot at which it began (field 22 of /proc/PID/stat)."""
 
     def alive(self) -> bool:
-        """Says whether this very process still runs (a zombie does not)."""
+        """Reports whether this process still runs (a zombie does not)."""
         found = _stat(self.pid)
         return found is not None and found[1] == self.started and found[0] not in "ZX"
 
@@ -29,7 +29,7 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         wait.until(f"the end of process {self.pid}", lambda: not self.alive(), seconds, 0.02)
-        # If this very program started it, it stays a zombie until we ask for its status.
+        # If this program started it, it stays a zombie until its status is read.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
 

@@ -1,4 +1,4 @@
-"""Tells a person what is being done: a live line on a terminal, plain lines in a log."""
+"""Progress output: a live line on a terminal, plain lines in a log."""
 
 import contextlib
 import shutil
@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 
 LOG_INTERVAL = 15.0
-"""Seconds between lines in a log: rare enough to read, often enough that no CI thinks it hangs."""
+"""Seconds between lines in a log: rare enough to read, often enough to show that nothing hangs."""
 
 
 def say(text: str) -> None:
-    """Prints one line of progress on stderr, so that stdout stays for answers."""
+    """Prints one line of progress on stderr; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -30,7 +30,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def live(describe: Callable[[], str]) -> Iterator[None]:
-    """Shows what `describe` says until the block ends: rewritten in place, or plain lines."""
+    """Shows what `describe` returns until the block ends: rewritten in place, or plain lines."""
     terminal = sys.stderr.isatty()
     ended = threading.Event()
 
@@ -59,5 +59,5 @@ def _show(text: str, terminal: bool) -> None:
 
 
 def minutes(seconds: float) -> str:
-    """Writes a duration as a person says it: `45 s`, `7.0 min`."""
+    """Formats a duration: `45 s`, `7.0 min`."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

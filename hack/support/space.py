@@ -1,4 +1,4 @@
-"""How much room on which file system: what everybody needs is added up where it comes to lie."""
+"""Disk space: the needs of all steps are added up for each file system."""
 
 import dataclasses
 import shutil
@@ -10,19 +10,19 @@ GB = 10**9
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """Room for one thing that is not there yet."""
+    """Disk space for one thing that does not exist yet."""
 
     what: str
-    """What it is, for a person."""
+    """What it is, in a few words."""
 
     folder: Path
-    """Where it comes to lie; need not exist."""
+    """Where it will be; does not have to exist."""
 
     peak: int
-    """Bytes while it is made; 0 for what only comes when all is made."""
+    """Bytes while it is made; 0 for what is only needed after everything is made."""
 
     kept: int
-    """Bytes once all is made."""
+    """Bytes after everything is made."""
 
 
 def shortfalls(
@@ -30,11 +30,11 @@ def shortfalls(
 ) -> list[str]:
     """Returns a sentence for each file system that is too small; equal needs count once.
 
-    Everything is made side by side, so a file system needs all peaks at once, and later what is
-    kept of everything.
+    Everything is made at the same time, so a file system needs the sum of all peaks, and later the
+    sum of what is kept.
 
     Args:
-        needs: What is missing, with what runs afterwards.
+        needs: What is missing, and what runs afterwards.
         free: Folder -> number of its file system and free bytes there.
     """
     by_system: dict[int, list[Need]] = {}
@@ -52,7 +52,7 @@ def shortfalls(
 
 
 def existing(path: Path) -> Path:
-    """Returns the nearest folder that is there: its file system is the one of what comes below."""
+    """Returns the nearest existing folder, which is on the same file system as the path."""
     return next(one for one in (path, *path.parents) if one.exists())
 
 

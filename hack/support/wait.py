@@ -1,4 +1,4 @@
-"""Waits until something is true, with a deadline; no sleep of a guessed length anywhere."""
+"""Waits for a condition, with a deadline instead of a sleep of a guessed length."""
 
 import time
 from collections.abc import Callable

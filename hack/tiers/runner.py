@@ -194,9 +194,11 @@ def _last_line(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
         lines = file.read().decode(errors="replace").splitlines()
-    shown = ("".join(char for char in line if char.isprintable()).strip() for line in lines[::-1])
-    # A line of dots says no more than its percentage.
-    return next(
-        (line[-60:].strip(" .") if line.startswith(".") else line[:60] for line in shown if line),
-        "…",
-    )
+    for line in reversed(lines):
+        text = "".join(char for char in line if char.isprintable()).strip()
+        if text.startswith("."):
+            # A line of dots: its percentage, or how many tests it stands for.
+            return text.lstrip(".sFE ") or f"{len(text)} tests"
+        if text:
+            return text[:60]
+    return "…"

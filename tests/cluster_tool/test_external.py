@@ -133,7 +133,7 @@ def test_status_says_which_cluster_is_used(
     monkeypatch.setenv("MENS_CLUSTER", "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(roots / "theirs"))
     assert cli.main(["status"]) == 0
-    assert f"yours at x:1, KUBECONFIG={roots / 'theirs'}" in capsys.readouterr().out
+    assert f"your cluster at x:1, KUBECONFIG={roots / 'theirs'}" in capsys.readouterr().out
 
 
 def test_help_says_when_whose_cluster_is_used() -> None:

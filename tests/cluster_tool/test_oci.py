@@ -38,5 +38,5 @@ def test_folder_and_archive_are_the_same_image(tmp_path: Path) -> None:
 def test_broken_archive_is_named(tmp_path: Path) -> None:
     """The error says which file cannot be read."""
     (tmp_path / "a").write_bytes(b"not a tar")
-    with pytest.raises(errors.ToolError, match="a is no readable image archive"):
+    with pytest.raises(errors.ToolError, match="a is not a readable image archive"):
         oci.references(tmp_path / "a")

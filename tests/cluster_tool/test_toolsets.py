@@ -50,7 +50,7 @@ def test_server_version_is_the_module_version() -> None:
 
 def test_unknown_toolset_names_the_known_ones() -> None:
     """A typing error is answered with the list."""
-    with pytest.raises(errors.ToolError, match="there are: k8s, etcd"):
+    with pytest.raises(errors.ToolError, match="choose from k8s, etcd"):
         toolsets.named("k8")
 
 
