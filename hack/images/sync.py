@@ -141,7 +141,7 @@ class _Run:
                 return
             # The sources changed meanwhile: nobody knows which the image has.
         raise errors.ToolError(
-            f"the sources of {image.name} changed during each of three builds; run the command again"
+            # The sources changed meanwhile: the image may have any mix of them.
         )
 
     def _check(self) -> None:
