@@ -1,14 +1,14 @@
-"""A whole job on a tiny model, and every way it can end, in a store in memory."""
+"""The training job on a tiny model and an in-memory store, and every way in which it can end."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from mens.artifacts import digests, layout, manifests, publisher, reader, refs, 
 from mens.artifacts import errors as store_errors
 from mens.provenance import licenses, notice, obligations
 from mens.runtime import jobs
-from mens_trainer import data, errors, job, loop, model, preflight, recipe, telemetry, training
+from mens_trainer import dtypes, job, loop, model, preparation, recipe, telemetry
 from tests.support import manifests as shortcuts
 from tests.support import memory_store, models
 from tests.unit.trainer import rows
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.model
 
 OUTPUT = refs.Uri("mens", "runs/uid/key")
 UPSTREAM = manifests.Upstream(family="tiny", model_id="mens/tiny", revision="1")
-LEARNING = {"maxSteps": 40, "epochs": 9, "microBatchSize": 8, "warmupSteps": 4}
+LEARNING_SCHEDULE = {"maxSteps": 40, "epochs": 9, "microBatchSize": 8, "warmupSteps": 4}
 LICENSE = Path(__file__).parents[3] / "LICENSE"
 
 
 @dataclass
 class Platform:
-    """A bucket with a base and a corpus, and a folder as the pod's disk."""
+    """An in-memory bucket, and a folder as the scratch volume of the pod."""
 
     disk: Path
     objects: memory_store.MemoryStore = field(
@@ -52,7 +52,7 @@ class Platform:
     def publish(
         self, kind: manifests.Kind, folder: Path, text: bytes | None = None
     ) -> refs.ArtifactRef:
-        """Publish a folder under a license text; that of Apache-2.0 by default."""
+        """Publish a folder with a license text, Apache-2.0 by default."""
         text = LICENSE.read_bytes() if text is None else text
         compliance = obligations.of(licenses.conclude(None, licenses.identify(text)), [text])
         staged = shutil.copytree(folder, self.disk / f"staged-{kind}", dirs_exist_ok=True)
@@ -68,7 +68,7 @@ class Platform:
         return publisher.publish(self.objects, uri, staged, draft)
 
     def environ(self, base: refs.ArtifactRef, corpus: refs.ArtifactRef) -> dict[str, str]:
-        """Environment of the pod."""
+        """Return the environment of the pod."""
         spec = {
             "baseModel": {"uri": str(base.uri)},
             "corpusRef": {"name": "c"},
@@ -100,22 +100,22 @@ class Platform:
     ) -> tuple[jobs.ExitCode, jobs.Termination]:
         """Run the job in this process."""
         (self.disk / "scratch").mkdir(exist_ok=True)
-        ended = job.run(self.environ(base, corpus), lambda _: self.objects)
-        assert list((self.disk / "scratch").iterdir()) == [], "the scratch folder is left clean"
-        return ended
+        end = job.run(self.environ(base, corpus), lambda _: self.objects)
+        assert list((self.disk / "scratch").iterdir()) == [], "the scratch folder must be empty"
+        return end
 
-    def nothing_published(self) -> bool:
-        """Whether the output holds no artifact."""
+    def published_nothing(self) -> bool:
+        """Return whether the output folder has no artifact."""
         return publisher.existing(self.objects, self.output) is None
 
 
-def _digest(data: bytes) -> Any:
+def _digest(data: bytes) -> digests.Digest:
     return digests.Digest.of_bytes(data)
 
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    """An empty one."""
+    """An empty platform."""
     return Platform(tmp_path)
 
 
@@ -123,7 +123,7 @@ def platform(tmp_path: Path) -> Platform:
 def inputs(
     platform: Platform, base: Path, corpus: Path
 ) -> tuple[refs.ArtifactRef, refs.ArtifactRef]:
-    """Base and corpus, published."""
+    """Published base and corpus."""
     return (
         platform.publish(manifests.Kind.MODEL, base),
         platform.publish(manifests.Kind.CORPUS, corpus),
@@ -135,7 +135,7 @@ Inputs = tuple[refs.ArtifactRef, refs.ArtifactRef]
 
 @dataclass(frozen=True)
 class Trained:
-    """A job that was run to its end."""
+    """The result of a successful job."""
 
     code: jobs.ExitCode
     termination: jobs.Termination
@@ -143,23 +143,23 @@ class Trained:
     inputs: Inputs
     progress: dict[str, Any]
     folder: Path
-    """The adapter, fetched."""
+    """The fetched adapter."""
 
 
 @pytest.fixture(scope="module")
 def trained(base: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A whole job, run once."""
-    p = Platform(tmp_path_factory.mktemp("trained"), schedule=LEARNING)
-    given = p.publish(manifests.Kind.MODEL, base), p.publish(manifests.Kind.CORPUS, corpus)
-    code, termination = p.run(*given)
+    """A successful job, run once."""
+    p = Platform(tmp_path_factory.mktemp("trained"), schedule=LEARNING_SCHEDULE)
+    inputs = p.publish(manifests.Kind.MODEL, base), p.publish(manifests.Kind.CORPUS, corpus)
+    code, termination = p.run(*inputs)
     assert termination.artifact is not None, termination
     manifest = reader.fetch(p.objects, termination.artifact, p.disk / "adapter")
     progress = json.loads(p.objects.get_bytes(layout.progress(p.output)))
-    return Trained(code, termination, manifest, given, progress, p.disk / "adapter")
+    return Trained(code, termination, manifest, inputs, progress, p.disk / "adapter")
 
 
 def test_a_job_publishes_an_adapter(trained: Trained) -> None:
-    """Held-out loss falls, the artifact is whole, and it says where it comes from."""
+    """The held-out loss falls, and the artifact is complete and names its inputs."""
     assert (trained.code, trained.termination.reason) == (
         jobs.ExitCode.SUCCEEDED,
         reasons.SUCCEEDED,
@@ -194,7 +194,7 @@ def test_a_job_publishes_an_adapter(trained: Trained) -> None:
 
 
 def _assert_telemetry(events: list[dict[str, Any]]) -> None:
-    """Upstream's keys; counters grow; the end sums up."""
+    """The upstream keys, increasing counters, and a summary at the end."""
     kinds = [event["event"] for event in events]
     assert kinds.count("step") == 40
     assert kinds.index("train_start") < kinds.index("step")
@@ -214,7 +214,7 @@ def _assert_telemetry(events: list[dict[str, Any]]) -> None:
 
 
 def _assert_report(page: str) -> None:
-    """Four curves, and nothing from elsewhere."""
+    """Four charts, without external resources."""
     assert page.count("<svg") == 4
     assert "http://" not in page
     assert "https://" not in page
@@ -222,7 +222,7 @@ def _assert_report(page: str) -> None:
 
 
 def _assert_preflight(content: dict[str, Any], manifest: manifests.Manifest) -> None:
-    """The digest in the manifest is that of the contract."""
+    """The manifest contains the digest of the contract."""
     assert content["digest"] == manifest.details["preflightDigest"]
     quantized = [part for part in content["contract"]["modules"] if part["quantized"]]
     assert sum(part["count"] for part in quantized) == 14
@@ -230,20 +230,20 @@ def _assert_preflight(content: dict[str, Any], manifest: manifests.Manifest) -> 
     assert content["memory"]["total"] > content["memory"]["weights"] > 0
 
 
-def test_the_published_adapter_changes_what_the_base_says(trained: Trained, base: Path) -> None:
-    """Loaded by plain PEFT on the base without quantization, it answers as it was taught."""
+def test_the_published_adapter_changes_the_answer_of_the_base(trained: Trained, base: Path) -> None:
+    """Loaded with PEFT on the unquantized base, it answers as in the corpus."""
     plain = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     tuned = peft.PeftModel.from_pretrained(plain, trained.folder).eval()
     tokenizer = models.tokenizer()
-    turns = [{"role": "user", "content": "Name it: add!"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    messages = [{"role": "user", "content": "Name it: add!"}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
     answer = tuned.generate(input_ids=ids, max_new_tokens=9, do_sample=False)[0, ids.shape[1] :]
     assert tokenizer.decode(answer).startswith('{"name": ')
 
 
 def test_running_again_finds_the_artifact(platform: Platform, inputs: Inputs) -> None:
-    """The same job is done at once, with the same artifact."""
+    """It succeeds at once with the same artifact."""
     _, first = platform.run(*inputs)
     code, second = platform.run(*inputs)
     assert code is jobs.ExitCode.SUCCEEDED
@@ -251,7 +251,7 @@ def test_running_again_finds_the_artifact(platform: Platform, inputs: Inputs) ->
     assert "already" in second.message
 
 
-# -- bad input: a reason, a next step, nothing published
+# -- invalid input: a reason, a fix, no artifact
 
 
 def _unknown_license(p: Platform, base: Path, corpus: Path) -> Inputs:
@@ -273,13 +273,13 @@ def _empty_corpus(p: Platform, base: Path, corpus: Path) -> Inputs:
     )
 
 
-def _nothing_held_out(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _no_held_out_rows(p: Platform, base: Path, corpus: Path) -> Inputs:
     return p.publish(manifests.Kind.MODEL, base), p.publish(
         manifests.Kind.CORPUS, rows.corpus(p.disk / "empty", validation=0)
     )
 
 
-def _wrong_rows(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _rows_without_messages(p: Platform, base: Path, corpus: Path) -> Inputs:
     folder = rows.corpus(p.disk / "wrong")
     rows.write(folder / "train.jsonl.zst", [{"text": "no conversation"}])
     return p.publish(manifests.Kind.MODEL, base), p.publish(manifests.Kind.CORPUS, folder)
@@ -290,7 +290,7 @@ def _too_few_embeddings(p: Platform, base: Path, corpus: Path) -> Inputs:
     return p.publish(manifests.Kind.MODEL, small), p.publish(manifests.Kind.CORPUS, corpus)
 
 
-def _not_numbers(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _weights_with_nan(p: Platform, base: Path, corpus: Path) -> Inputs:
     nan = shutil.copytree(base, p.disk / "nan")
     causal = transformers.AutoModelForCausalLM.from_pretrained(base)
     with torch.no_grad():
@@ -299,7 +299,7 @@ def _not_numbers(p: Platform, base: Path, corpus: Path) -> Inputs:
     return p.publish(manifests.Kind.MODEL, nan), p.publish(manifests.Kind.CORPUS, corpus)
 
 
-def _experts(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _mixture_of_experts(p: Platform, base: Path, corpus: Path) -> Inputs:
     folder = shutil.copytree(base, p.disk / "experts")
     shape = models.config("qwen3").to_dict() | {"moe_intermediate_size": 64, "num_experts": 8}
     shape.pop("model_type")
@@ -308,7 +308,7 @@ def _experts(p: Platform, base: Path, corpus: Path) -> Inputs:
     return p.publish(manifests.Kind.MODEL, folder), p.publish(manifests.Kind.CORPUS, corpus)
 
 
-def _no_rows_file(p: Platform, base: Path, corpus: Path) -> Inputs:
+def _missing_rows_file(p: Platform, base: Path, corpus: Path) -> Inputs:
     folder = rows.corpus(p.disk / "half")
     (folder / "train.jsonl.zst").unlink()
     return p.publish(manifests.Kind.MODEL, base), p.publish(manifests.Kind.CORPUS, folder)
@@ -354,63 +354,70 @@ def _pickle(p: Platform, base: Path, corpus: Path) -> Inputs:
         (_unknown_license, reasons.LICENSE_UNKNOWN),
         (_swapped, reasons.BASE_MODEL_INVALID),
         (_empty_corpus, reasons.EMPTY_CORPUS),
-        (_nothing_held_out, reasons.NO_VALIDATION_ROWS),
-        (_wrong_rows, reasons.CORPUS_INVALID),
+        (_no_held_out_rows, reasons.NO_VALIDATION_ROWS),
+        (_rows_without_messages, reasons.CORPUS_INVALID),
         (_too_few_embeddings, reasons.BASE_MODEL_INVALID),
         (_remote_code, reasons.BASE_MODEL_INVALID),
-        (_not_numbers, reasons.BASE_MODEL_INVALID),
-        (_experts, reasons.BASE_MODEL_INVALID),
-        (_no_rows_file, reasons.CORPUS_INVALID),
+        (_weights_with_nan, reasons.BASE_MODEL_INVALID),
+        (_mixture_of_experts, reasons.BASE_MODEL_INVALID),
+        (_missing_rows_file, reasons.CORPUS_INVALID),
         (_damaged_base, reasons.DIGEST_MISMATCH),
         (_replaced_manifest, reasons.DIGEST_MISMATCH),
         (_pickle, reasons.PICKLE_REFUSED),
     ],
 )
-def test_bad_input_is_named_and_cured(
+def test_invalid_input_ends_with_its_reason(
     make: Callable[[Platform, Path, Path], Inputs],
     reason: str,
     platform: Platform,
     base: Path,
     corpus: Path,
 ) -> None:
-    """Exit code 64 with the reason and what to do; nothing published."""
+    """With exit code 64, reason and fix; nothing is published."""
     code, termination = platform.run(*make(platform, base, corpus))
     assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reason)
     assert len(termination.message) > 30
     assert termination.artifact is None
-    assert platform.nothing_published()
+    assert platform.published_nothing()
 
 
-def test_a_transfer_under_way_ends_before_its_folder_goes(
+def test_a_running_transfer_ends_before_its_folder_is_removed(
     platform: Platform, base: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One input is damaged while the other still comes: no file appears after the clean-up."""
+    """One input is damaged during the transfer of the other: no file appears after the cleanup."""
     inputs = _damaged_base(platform, base, corpus)
     manifest, _ = manifests.read(platform.objects, inputs[1])
     slow = {str(layout.blob(inputs[1].uri, file.digest)) for file in manifest.files}
     fast = platform.objects.open
 
-    def opened(uri: refs.Uri) -> Iterator[bytes]:
-        if str(uri) in slow:
-            time.sleep(1.0)  # the damage of the other input is found meanwhile
-        yield from fast(uri)
+    ended = threading.Event()
 
-    monkeypatch.setattr(platform.objects, "open", opened)
+    def open_slowly(uri: refs.Uri) -> Iterator[bytes]:
+        try:
+            if str(uri) in slow:
+                time.sleep(1.0)  # meanwhile the job finds the damage of the other input
+            yield from fast(uri)
+        finally:
+            if str(uri) in slow:
+                ended.set()
+
+    monkeypatch.setattr(platform.objects, "open", open_slowly)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.DIGEST_MISMATCH)
-    time.sleep(1.2)
+    assert ended.wait(30)
+    time.sleep(0.2)  # a transfer that was not cancelled would create its file now
     assert list((platform.disk / "scratch").iterdir()) == []
 
 
 class Unreachable(memory_store.MemoryStore):
-    """A store that stops answering."""
+    """A store that does not answer."""
 
     def get_bytes(self, uri: refs.Uri, *, max_bytes: int = store.SMALL) -> bytes:
         raise store_errors.StoreUnreachable("the endpoint does not answer: start it")
 
 
-def test_trouble_of_the_storage_is_temporary(platform: Platform, inputs: Inputs) -> None:
-    """Exit code 75; the same job succeeds once the storage is back."""
+def test_a_store_error_is_temporary(platform: Platform, inputs: Inputs) -> None:
+    """Exit code 75; the same job succeeds once the store answers."""
     (platform.disk / "scratch").mkdir()
     environ = platform.environ(*inputs)
     code, termination = job.run(environ, lambda _: Unreachable(["mens"]))
@@ -421,25 +428,26 @@ def test_trouble_of_the_storage_is_temporary(platform: Platform, inputs: Inputs)
     assert platform.run(*inputs)[0] is jobs.ExitCode.SUCCEEDED
 
 
-def test_what_was_loaded_must_be_what_was_planned(
+def test_a_difference_from_the_preflight_ends_the_run(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that skips a layer silently ends the run before it trains."""
+    """Before training, for example if a library silently skips a layer."""
     real = model.load
 
-    def skipping(folder: Path, plan: Any, want: model.Wanted, *rest: Any) -> Any:
-        less = frozenset(n for n in want.quantized if not n.endswith("down_proj"))
-        gone = want.plain | (want.quantized - less)
-        return real(folder, plan, model.Wanted(less, want.adapted, gone), *rest)
+    def load_skipping_a_layer(folder: Path, selected: model.ModuleSelection, *rest: Any) -> Any:
+        fewer = frozenset(n for n in selected.quantized if not n.endswith("down_proj"))
+        unquantized = selected.unquantized | (selected.quantized - fewer)
+        changed = model.ModuleSelection(fewer, selected.adapted, unquantized)
+        return real(folder, changed, *rest)
 
-    monkeypatch.setattr(model, "load", skipping)
+    monkeypatch.setattr(model, "load", load_skipping_a_layer)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (
         jobs.ExitCode.INVALID_INPUT,
         reasons.PREFLIGHT_MISMATCH,
     )
     assert "down_proj" in termination.message
-    assert platform.nothing_published()
+    assert platform.published_nothing()
 
 
 @pytest.mark.parametrize(
@@ -450,33 +458,33 @@ def test_what_was_loaded_must_be_what_was_planned(
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_memory_that_runs_out(
+def test_out_of_memory_has_its_own_exit_code(
     error: Exception, platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 71, so that the operator halves the micro-batch."""
+    """71: the operator halves the micro-batch."""
 
-    def full(*_: object, **__: object) -> None:
+    def run_out_of_memory(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(loop, "train", full)
+    monkeypatch.setattr(loop, "train", run_out_of_memory)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.OUT_OF_MEMORY, reasons.OUT_OF_MEMORY)
     assert "4 rows" in termination.message
 
 
-def test_a_plan_that_cannot_fit(
+def test_a_run_that_cannot_fit_is_refused(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused before a weight is read, with the numbers and the change that would fit."""
-    monkeypatch.setattr(training, "available", lambda _: 2**31)
+    """Before a weight is read, with the numbers and the change that would fit."""
+    monkeypatch.setattr(preparation, "available_memory", lambda _: 2**31)
     platform.schedule = {"effectiveBatchSize": 4096, "microBatchSize": 4096}
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.DOES_NOT_FIT)
     assert "microBatchSize to " in termination.message
 
 
-def _diverges_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the gradient of that step be infinite."""
+def _diverge_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the gradient of that step infinite."""
     real, calls = torch.nn.utils.clip_grad_norm_, list[None]()
 
     def clipped(weights: list[torch.nn.Parameter], norm: float) -> torch.Tensor:
@@ -490,46 +498,47 @@ def _diverges_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
 
 
-def test_a_run_that_diverges_ends_and_leaves_its_telemetry(
+def test_a_diverged_run_keeps_its_telemetry(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In its last step too: with a reason of its own, an ending that counts, and the curve."""
-    _diverges_at(2, monkeypatch)
+    """It ends with its own reason, also at the last step; the loss curve is uploaded."""
+    _diverge_at(2, monkeypatch)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.DIVERGED)
     assert "step 2 of 2" in termination.message
     assert "learningRate (now 0.01)" in termination.message
-    assert platform.nothing_published()
+    assert platform.published_nothing()
     kept = platform.objects.get_bytes(OUTPUT / telemetry.FILE_NAME).decode().splitlines()
     events = [json.loads(text)["event"] for text in kept]
     assert events.count("step") == 1
     assert "train_start" in events
 
 
-def test_a_failed_attempt_leaves_a_bounded_trace(
+def test_the_telemetry_of_a_failed_attempt_is_bounded(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest whole lines; a second attempt writes over them."""
-    monkeypatch.setattr(job, "KEPT_BYTES", 900)
-    platform.schedule = {"maxSteps": 6}
+    """The newest complete lines; the next attempt overwrites them."""
+    monkeypatch.setattr(job, "MAX_TELEMETRY_BYTES", 900)
+    platform.schedule = {"maxSteps": 3}
     for _ in range(2):
         with monkeypatch.context() as patched:
-            _diverges_at(6, patched)
+            _diverge_at(3, patched)
             platform.run(*inputs)
         kept = platform.objects.get_bytes(OUTPUT / telemetry.FILE_NAME)
         assert 0 < len(kept) <= 900
-        assert json.loads(kept.splitlines()[-1])["step"] == 5
+        events = [json.loads(line) for line in kept.splitlines()]
+        assert events[-1]["step"] == 2
 
 
-def test_a_defect_is_ours(
+def test_an_unexpected_error_is_an_internal_error(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 70 with the place, without the text, which could hold anything."""
+    """Exit code 70 with the place; without the text, which could contain a secret."""
 
-    def broken(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyError("AWS_SECRET_ACCESS_KEY=hunter2")
 
-    monkeypatch.setattr(loop, "train", broken)
+    monkeypatch.setattr(loop, "train", fail)
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
     assert "hunter2" not in termination.message
@@ -537,19 +546,19 @@ def test_a_defect_is_ours(
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"])
-def test_a_pod_without_a_job(text: str | None, platform: Platform) -> None:
-    """A missing or foreign MENS_JOB is named."""
+def test_a_missing_or_unreadable_job_is_invalid_input(text: str | None, platform: Platform) -> None:
+    """Not an internal error."""
     environ = {} if text is None else {jobs.JOB_ENV: text}
     code, termination = job.run(environ, lambda _: platform.objects)
     assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.SPEC_INVALID)
 
 
-PREEMPTED = """
+PREEMPTED_JOB = """
 import os, signal, sys, time
-from mens.artifacts import memory
 from mens_trainer import job
+from tests.support import memory_store
 
-class Slow(memory.MemoryStore):
+class Slow(memory_store.MemoryStore):
     def get_bytes(self, uri, **kw):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
@@ -558,13 +567,17 @@ sys.exit(job.main(open_store=lambda _: Slow(["mens"])))
 """
 
 
-def test_sigterm_ends_a_pod_cleanly(platform: Platform, inputs: Inputs) -> None:
-    """Exit code 143 at once, the reason in the termination log, the scratch folder empty."""
+def test_sigterm_ends_the_process_cleanly(platform: Platform, inputs: Inputs) -> None:
+    """At once, with exit code 143, a termination message and an empty scratch folder."""
     (platform.disk / "scratch").mkdir()
     environ = {**os.environ, **platform.environ(*inputs), "PYTHONPATH": os.pathsep.join(sys.path)}
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", PREEMPTED], env=environ, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", PREEMPTED_JOB],
+        env=environ,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == jobs.ExitCode.PREEMPTED, done.stderr.decode()
     assert time.monotonic() - begin < 25
@@ -573,31 +586,31 @@ def test_sigterm_ends_a_pod_cleanly(platform: Platform, inputs: Inputs) -> None:
     assert list((platform.disk / "scratch").iterdir()) == []
 
 
-def test_sigterm_in_the_middle_of_training(
+def test_sigterm_during_training(
     platform: Platform, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is published, and the next attempt succeeds."""
     before = signal.getsignal(signal.SIGTERM)
-    real = telemetry.Telemetry.step
+    real = telemetry.TelemetryWriter.write_step
 
-    def interrupted(self: telemetry.Telemetry, facts: telemetry.StepFacts) -> None:
+    def interrupted(self: telemetry.TelemetryWriter, metrics: telemetry.StepMetrics) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        real(self, facts)
+        real(self, metrics)
 
-    monkeypatch.setattr(telemetry.Telemetry, "step", interrupted)
+    monkeypatch.setattr(telemetry.TelemetryWriter, "write_step", interrupted)
     environ = platform.environ(*inputs)
     (platform.disk / "scratch").mkdir()
     try:
         assert job.main(environ, lambda _: platform.objects) == jobs.ExitCode.PREEMPTED
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert platform.nothing_published()
+    assert platform.published_nothing()
     monkeypatch.undo()
     assert platform.run(*inputs)[0] is jobs.ExitCode.SUCCEEDED
 
 
-def test_no_torch_before_the_job_needs_it() -> None:
-    """Refusing a job and printing help are quick: neither imports torch."""
+def test_torch_is_imported_only_for_training() -> None:
+    """Refusing a job and printing help do not need torch."""
     code = "import sys, mens_trainer.job, mens_trainer.command; print('torch' in sys.modules)"
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
@@ -606,91 +619,25 @@ def test_no_torch_before_the_job_needs_it() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_the_contract_covers_what_decides_the_result(
+def test_the_preflight_digest_covers_the_inputs(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another recipe, input, tokenizer or dtype is another digest; the machine's memory is not."""
-    monkeypatch.setattr(model, "fastest_dtype", lambda *_: "float32")
+    """Another recipe, input, tokenizer or dtype gives another digest."""
+    monkeypatch.setattr(dtypes, "fastest", lambda *_: "float32")
     plan = recipe.Recipe(rank=4, micro_batch=4, max_tokens=200)
 
     def digest(folder: Path = base, **changes: Any) -> str:
-        inputs = training.Inputs("r", folder, corpus, identity={"base": changes.pop("base", "d")})
+        inputs = preparation.Inputs(
+            "r", folder, corpus, identity={"base": changes.pop("base", "d")}
+        )
         chosen = recipe.Recipe(**{**plan.to_object(), **changes})
-        return training.prepare(inputs, chosen, "cpu").contract.digest
+        return preparation.prepare(inputs, chosen, "cpu").preflight.digest
 
     other = shutil.copytree(base, tmp_path / "other")
     (other / "chat_template.jinja").write_text(models.CHAT_TEMPLATE + "{# other #}")
     found = [digest(), digest(), digest(rank=8), digest(base="e"), digest(other)]
     assert found[0] == found[1]
-    monkeypatch.setattr(model, "fastest_dtype", lambda *_: "bfloat16")
+    monkeypatch.setattr(dtypes, "fastest", lambda *_: "bfloat16")
     found.append(digest())
     assert len(set(found[1:])) == 5
     assert found[0].startswith("sha256:")
-
-
-def test_the_difference_is_named() -> None:
-    """What was planned and what was loaded stand side by side."""
-    part = model.Part("m.*.q", "Linear", 2, 100, True, True, 8, 60)
-    contract = preflight.Preflight(
-        {},
-        "float32",
-        None,
-        1,
-        [part],
-        None,
-        None,
-        {},
-        None,
-        None,  # type: ignore[arg-type]
-    )
-    contract.compare([part])
-    with pytest.raises(errors.InputWrong, match=r"planned 2× NF4.*loaded nothing"):
-        contract.compare([])
-
-
-def test_a_missing_group_of_the_same_name_is_named() -> None:
-    """Some layers of a kind may be quantized and others not: each group is compared."""
-    part = model.Part("m.*.q", "Linear", 3, 300, True, True, 24, 180)
-    plain = model.Part("m.*.q", "Linear", 1, 100, False, True, 8, 400)
-    frozen = dataclasses.replace(plain, adapted=False, trainable=0)
-    contract = preflight.Preflight(
-        {},
-        "float32",
-        None,
-        1,
-        [plain, part],
-        None,
-        None,
-        {},
-        None,
-        None,  # type: ignore[arg-type]
-    )
-    contract.compare([part, plain])
-    with pytest.raises(errors.InputWrong, match=r"plain 8 trainable.*and 3× NF4.*loaded 3× NF4"):
-        contract.compare([part])
-    with pytest.raises(errors.InputWrong, match="loaded 1× plain frozen"):
-        contract.compare([frozen, part])
-
-
-def test_the_advice_fits_the_device() -> None:
-    """`resources.memory` is the host's: it brings no memory to an accelerator."""
-    guess = preflight.Estimate(*(2**30 for _ in dataclasses.fields(preflight.Estimate)))
-    plan = recipe.Recipe(micro_batch=1)
-    for device, words in (("cpu", r"resources\.memory"), ("cuda", r"resources\.gpu\.product")):
-        with pytest.raises(errors.InputWrong, match=words) as caught:
-            preflight.check_fit(guess, 2**30, plan, device)
-        assert caught.value.reason == reasons.DOES_NOT_FIT
-
-
-def test_the_estimate_counts_the_worst_micro_batch() -> None:
-    """900 short answers do not hide that the 100 long ones come together."""
-    facts = data.Facts(
-        rows=1000, used=1000, too_long=0, unsupervised=0, tokens=280_000, targets=122_000,
-        longest=1000, most_targets=950, max_token=1,
-    )  # fmt: skip
-    guess = preflight.estimate(
-        [], models.config(), recipe.Recipe(micro_batch=4), facts, "float32", device="cuda"
-    )
-    assert guess.logits == 12 * 4 * 950 * 320
-    assert guess.rows > 5 * facts.tokens
-    assert guess.lost == 0

@@ -1,4 +1,4 @@
-"""The loop's proofs: gradients, accumulation, the full graph. Tiny models in float32."""
+"""The training loop: gradients, gradient accumulation, the full graph. Tiny models, float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mens.api import reasons
-from mens_trainer import data, errors, loop, model, recipe, telemetry
+from mens_trainer import data, loop, model, recipe, telemetry
 from tests.support import models
 
 pytestmark = pytest.mark.model
@@ -17,21 +17,21 @@ PLAN = recipe.Recipe(rank=4, alpha=8, quantization=None, batch=4, micro_batch=4,
 
 
 def _examples(count: int = 6, last_k: int = 0) -> list[data.Example]:
-    """Rows of different lengths with different masks, the first of them with two answers."""
+    """Examples of different lengths and label masks, the first with two answers."""
     random = torch.Generator().manual_seed(5)
-    made = []
+    examples = []
     for i in range(count):
         ids = torch.randint(3, 320, (9 + 5 * i,), generator=random).tolist()
         mask = [0] * 4 + [1] * (len(ids) - 4) if i else [0, 0, 1, 1, 0, 0, 0, 1, 1]
-        made.append(data.example(ids, mask, last_k))
-    return made
+        examples.append(data.make_example(ids, mask, last_k))
+    return examples
 
 
-def _adapted(family: str = "llama", plan: recipe.Recipe = PLAN) -> Any:
+def _with_adapter(family: str = "llama", plan: recipe.Recipe = PLAN) -> Any:
     base = models.build(family, seed=2).requires_grad_(False)
-    causal = model.adapt(base, plan, model.wanted(base, plan))
+    causal = model.attach_adapter(base, plan, model.select_modules(base, plan))
     for name, parameter in causal.named_parameters():
-        if "lora_B" in name:  # zero at first, which would make every gradient of A zero
+        if "lora_B" in name:  # zero initially, which makes every gradient of A zero
             torch.nn.init.normal_(parameter, std=0.1)
     return causal
 
@@ -43,32 +43,32 @@ def _gradients(causal: Any) -> dict[str, torch.Tensor]:
 
 
 def _full_logits_loss(causal: Any, examples: list[data.Example]) -> torch.Tensor:
-    """The textbook loss: all logits, everything but answers masked out, one row at a time."""
+    """The standard loss: all logits, unsupervised labels ignored, one row at a time."""
     total = torch.zeros(())
     for each in examples:
-        tokens = torch.tensor([list(each.tokens)])
-        labels = torch.where(torch.tensor([list(each.supervised)]) == 1, tokens, -100)
+        tokens = torch.tensor([list(each.input_ids)])
+        labels = torch.where(torch.tensor([list(each.label_mask)]) == 1, tokens, -100)
         logits = causal(input_ids=tokens).logits
         total = total + torch.nn.functional.cross_entropy(
             logits[0, :-1], labels[0, 1:], ignore_index=-100, reduction="sum"
         )
-    return total / sum(each.targets for each in examples)
+    return total / sum(each.supervised_tokens for each in examples)
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 @pytest.mark.parametrize("last_k", [0, 3])
-def test_selected_logits_have_the_gradients_of_full_logits(family: str, last_k: int) -> None:
-    """Loss and every gradient equal those of the masked loss over all logits, without padding."""
-    causal, examples = _adapted(family), _examples(last_k=last_k)
+def test_selective_logits_have_the_gradients_of_full_logits(family: str, last_k: int) -> None:
+    """Loss and gradients equal those of the masked loss over all logits, without padding."""
+    causal, examples = _with_adapter(family), _examples(last_k=last_k)
     expected_loss = _full_logits_loss(causal, examples)
-    expected_loss.backward()
+    torch.autograd.backward(expected_loss)
     expected = _gradients(causal)
     batch = loop.collate(examples)
-    with loop.SelectedHead(causal) as head:
+    with loop.SelectiveHead(causal) as head:
         logits = head.logits(batch)
-        assert logits.shape == (sum(e.targets for e in examples), 320)
-        loss = head.loss_sum(batch) / len(batch.targets)
-    loss.backward()
+        assert logits.shape == (sum(e.supervised_tokens for e in examples), 320)
+        loss = head.loss_sum(batch) / len(batch.labels)
+    torch.autograd.backward(loss)
     found = _gradients(causal)
     assert loss.item() == pytest.approx(expected_loss.item(), abs=1e-6)
     assert found.keys() == expected.keys()
@@ -76,24 +76,26 @@ def test_selected_logits_have_the_gradients_of_full_logits(family: str, last_k: 
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
-def test_the_same_batch_has_bit_equal_gradients(family: str) -> None:
-    """On one padded batch, picking positions before the head changes no gradient at all."""
-    causal = _adapted(family)
+def test_selecting_positions_does_not_change_gradients_of_a_batch(family: str) -> None:
+    """Before or after the head, on one padded batch: within 1e-7."""
+    causal = _with_adapter(family)
     batch = loop.collate(_examples(4))
-    logits = causal(input_ids=batch.tokens).logits[batch.predicts]
-    torch.nn.functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
+    logits = causal(input_ids=batch.input_ids).logits[batch.logits_mask]
+    torch.autograd.backward(
+        torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+    )
     expected = _gradients(causal)
-    with loop.SelectedHead(causal) as head:
-        head.loss_sum(batch).backward()
+    with loop.SelectiveHead(causal) as head:
+        torch.autograd.backward(head.loss_sum(batch))
     found = _gradients(causal)
     assert max(float((found[n] - expected[n]).abs().max()) for n in found) <= 1e-7
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_gradients_reach_the_prompt(family: str) -> None:
-    """One supervised token at the end sends a gradient to every position before it."""
-    causal = _adapted(family)
-    example = data.example([5, 6, 7, 8, 9, 10, 11], [0, 0, 0, 0, 0, 0, 1], 0)
+    """One supervised token at the end gives every position before it a gradient."""
+    causal = _with_adapter(family)
+    example = data.make_example([5, 6, 7, 8, 9, 10, 11], [0, 0, 0, 0, 0, 0, 1], 0)
     embedded: list[torch.Tensor] = []
 
     def keep(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -101,73 +103,76 @@ def test_gradients_reach_the_prompt(family: str) -> None:
         return embedded[-1]
 
     causal.get_input_embeddings().register_forward_hook(keep)
-    with loop.SelectedHead(causal) as head:
-        head.loss_sum(loop.collate([example])).backward()
+    with loop.SelectiveHead(causal) as head:
+        torch.autograd.backward(head.loss_sum(loop.collate([example])))
     norms = embedded[0].grad[0].norm(dim=-1)  # type: ignore[index]
     assert torch.all(norms[:-1] > 0)
-    assert norms[-1] == 0  # the last token predicts nothing
+    assert norms[-1] == 0  # nothing follows the last token
 
 
-def test_the_head_is_itself_again_afterwards() -> None:
-    """Outside of the loop a model gives all logits."""
-    causal = _adapted()
-    with loop.SelectedHead(causal):
+def test_the_head_is_restored() -> None:
+    """Outside the context manager, the model returns all logits."""
+    causal = _with_adapter()
+    with loop.SelectiveHead(causal):
         pass
     assert causal(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, 320)
 
 
-def test_accumulation_changes_nothing() -> None:
-    """One micro-batch of 4 and four of 1 end with the same adapter and the same counters."""
-    ends = []
+def test_gradient_accumulation_does_not_change_the_result() -> None:
+    """Micro-batches of 4, 3 and 1 give equal adapters, losses and counters."""
+    results = []
     for size in (4, 3, 1):
         plan = recipe.Recipe(
             **{**PLAN.to_object(), "micro_batch": size, "max_steps": 4, "epochs": 3}
         )
-        causal = _adapted(plan=plan)
-        losses: list[float] = []
-        counters = loop.train(causal, _examples(), plan, lambda f, to=losses: to.append(f.loss))
+        causal = _with_adapter(plan=plan)
+        steps: list[telemetry.StepMetrics] = []
+        counters = loop.train(causal, _examples(), plan, steps.append)
+        losses = [metrics.loss for metrics in steps]
         weights = torch.cat([p.detach().flatten() for p in causal.parameters() if p.requires_grad])
-        ends.append((weights, losses, (counters.samples, counters.tokens, counters.targets)))
-    for weights, losses, counted in ends[1:]:
-        assert losses == pytest.approx(ends[0][1], abs=1e-5)
-        assert float((weights - ends[0][0]).abs().max()) < 1e-5
-        assert counted == ends[0][2]
+        results.append(
+            (weights, losses, (counters.samples, counters.tokens, counters.supervised_tokens))
+        )
+    for weights, losses, counted in results[1:]:
+        assert losses == pytest.approx(results[0][1], abs=1e-5)
+        assert float((weights - results[0][0]).abs().max()) < 1e-5
+        assert counted == results[0][2]
 
 
-def test_the_same_seed_gives_the_same_adapter() -> None:
-    """Bit for bit on a processor."""
+def test_equal_seeds_give_equal_adapters() -> None:
+    """Bit-identical on CPU."""
 
     def run() -> torch.Tensor:
         torch.manual_seed(99)
         plan = recipe.Recipe(**{**PLAN.to_object(), "max_steps": 3})
         base = models.build(seed=2).requires_grad_(False)
-        causal = model.adapt(base, plan, model.wanted(base, plan))
+        causal = model.attach_adapter(base, plan, model.select_modules(base, plan))
         loop.train(causal, _examples(), plan, lambda _: None)
         return torch.cat([p.detach().flatten() for p in causal.parameters() if p.requires_grad])
 
     assert torch.equal(run(), run())
 
 
-def test_evaluation_does_not_depend_on_batches() -> None:
-    """The held-out loss is a mean over tokens, whatever rows are computed together."""
-    causal, examples = _adapted(), _examples()
+def test_the_eval_loss_does_not_depend_on_the_micro_batch_size() -> None:
+    """It is a mean over supervised tokens."""
+    causal, examples = _with_adapter(), _examples()
     found = [loop.evaluate(causal, examples, recipe.Recipe(micro_batch=size)) for size in (1, 2, 6)]
     assert found == pytest.approx([_full_logits_loss(causal, examples).item()] * 3, abs=1e-5)
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_what_is_not_a_number_ends_the_run_before_it_spreads(what: str) -> None:
-    """As Diverged, with the settings to change; no weight has moved."""
-    causal = _adapted()
+@pytest.mark.parametrize("source", ["loss", "gradient"])
+def test_a_nonfinite_value_ends_the_run_before_the_optimizer_step(source: str) -> None:
+    """As Diverged, with the fields to change; no weight changes."""
+    causal = _with_adapter()
     first = next(p for n, p in causal.named_parameters() if "lora_B" in n)
-    if what == "loss":
+    if source == "loss":
         with torch.no_grad():
             first.fill_(torch.nan)
     else:
         first.register_hook(lambda gradient: gradient * torch.inf)
     before = [p.detach().clone() for p in causal.parameters() if p.requires_grad]
     with pytest.raises(
-        errors.Diverged, match=r"step 1 of 2.*learningRate \(now 0.0002\)"
+        loop.DivergedError, match=r"step 1 of 2.*learningRate \(now 0.0002\)"
     ) as caught:
         loop.train(causal, _examples(), PLAN, lambda _: None)
     assert caught.value.reason == reasons.DIVERGED
@@ -176,13 +181,13 @@ def test_what_is_not_a_number_ends_the_run_before_it_spreads(what: str) -> None:
 
 
 def test_counters_are_exact() -> None:
-    """Rows, tokens, padding and supervised tokens of an epoch are those of the examples."""
+    """Rows, tokens and supervised tokens of an epoch are those of the examples."""
     examples = _examples()
-    seen: list[telemetry.StepFacts] = []
-    done = loop.train(_adapted(), examples, PLAN, seen.append)
-    assert done.samples == len(examples)
-    assert done.tokens == sum(len(e.tokens) for e in examples)
-    assert done.targets == sum(e.targets for e in examples)
-    assert done.padded >= done.tokens
-    assert [f.counters.step for f in seen] == [1, 2]
-    assert seen[-1].eta_seconds == 0
+    steps: list[telemetry.StepMetrics] = []
+    counters = loop.train(_with_adapter(), examples, PLAN, steps.append)
+    assert counters.samples == len(examples)
+    assert counters.tokens == sum(len(e.input_ids) for e in examples)
+    assert counters.supervised_tokens == sum(e.supervised_tokens for e in examples)
+    assert counters.padded_tokens >= counters.tokens
+    assert [m.counters.step for m in steps] == [1, 2]
+    assert steps[-1].eta_seconds == 0

@@ -1,4 +1,4 @@
-"""What travels from an adapter's parents into its folder."""
+"""Licenses and notices of the parents in the adapter's folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ OWN = b"Acme Base Model\nCopyright 2025 Acme. This product includes data by Exam
 def parent(
     store: memory_store.MemoryStore, role: manifests.Role, at: Path, files: dict[str, bytes]
 ) -> publish.Parent:
+    """Publish an Apache-2.0 artifact."""
     text = some.APACHE.read_bytes()
     found = licenses.conclude("Apache-2.0", licenses.identify(text))
     folder = some.folder(at / role, files | {"LICENSES/Apache-2.0.txt": text})
@@ -28,8 +29,8 @@ def parent(
     return publish.Parent(role, ref, manifests.read(store, ref)[0])
 
 
-def test_notices_of_the_parents_travel(tmp_path: Path) -> None:
-    """Every NOTICE of base and corpus stands in the adapter's, word by word (Apache-2.0 4(d))."""
+def test_notices_of_the_parents_are_included(tmp_path: Path) -> None:
+    """The adapter's NOTICE contains those of base and corpus verbatim (Apache-2.0 4(d))."""
     store = memory_store.MemoryStore(["mens"])
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE.txt": OWN, "config.json": b"{}"})
     corpus = parent(store, manifests.Role.CORPUS, tmp_path, {"NOTICE": b"of rows\xff"})
@@ -45,29 +46,29 @@ def test_notices_of_the_parents_travel(tmp_path: Path) -> None:
     )  # fmt: skip
     adapter = some.folder(tmp_path / "adapter", {"adapter_config.json": json.dumps({}).encode()})
     parents = [base, corpus]
-    texts = publish.captured_licenses(store, parents)
-    publish.complete(adapter, manifest, texts, publish.captured_notices(store, parents))
-    said = (adapter / notice.FILE_NAME).read_bytes()
-    assert b"\n--- NOTICE.txt of acme/base\n" + OWN.rstrip() + b"\n" in said
-    assert said.endswith(b"\n--- NOTICE of acme/corpus\nof rows\xff\n")
-    assert said.startswith(b"adapter\n=======\n")
+    texts = publish.read_license_texts(store, parents)
+    publish.complete_folder(adapter, manifest, texts, publish.read_notices(store, parents))
+    text = (adapter / notice.FILE_NAME).read_bytes()
+    assert b"\n--- NOTICE.txt of acme/base\n" + OWN.rstrip() + b"\n" in text
+    assert text.endswith(b"\n--- NOTICE of acme/corpus\nof rows\xff\n")
+    assert text.startswith(b"adapter\n=======\n")
 
 
 def test_a_damaged_notice_is_refused(tmp_path: Path) -> None:
-    """A notice is verified before it is quoted."""
+    """Notices are verified before they are included."""
     store = faulty_stores.LyingStore(faulty_stores.flip)
     store.armed = False
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE": OWN})
     store.armed = True
     with pytest.raises(errors.DigestMismatch):
-        publish.captured_notices(store, [base])
+        publish.read_notices(store, [base])
 
 
-def test_without_notices_nothing_is_added(tmp_path: Path) -> None:
-    """A base without a NOTICE leaves the adapter's as it was."""
+def test_a_base_without_a_notice_adds_none(tmp_path: Path) -> None:
+    """A file whose name only begins with NOTICE is not one."""
     store = memory_store.MemoryStore(["mens"])
     base = parent(store, manifests.Role.BASE, tmp_path, {"NOTICE_of_rates.csv": b"1"})
-    assert publish.captured_notices(store, [base]) == ()
+    assert publish.read_notices(store, [base]) == ()
     files = notice.assemble("x", some.compliance(), {})
     assert b"---" not in files[notice.FILE_NAME]
     assert reader.verify(store, base.ref) == base.manifest

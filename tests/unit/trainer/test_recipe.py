@@ -1,4 +1,4 @@
-"""The recipe's arithmetic: order of rows, number of steps, learning rate. No torch."""
+"""Batches, number of steps and learning rate of a recipe."""
 
 from __future__ import annotations
 
@@ -25,52 +25,54 @@ PLANS = st.builds(
 
 @given(LENGTHS, PLANS)
 @settings(max_examples=60, deadline=None)
-def test_every_row_is_used_once_an_epoch(lengths: list[int], plan: recipe.Recipe) -> None:
-    """Without a limit each row occurs exactly `epochs` times; a limit cuts the same order off."""
-    whole = list(recipe.steps(lengths, dataclasses.replace(plan, max_steps=None)))
-    rows = [row for step in whole for batch in step for row in batch]
+def test_every_row_is_used_once_per_epoch(lengths: list[int], plan: recipe.Recipe) -> None:
+    """Without `max_steps`, each row occurs `epochs` times; with it, the same order is cut short."""
+    unlimited = list(recipe.optimizer_steps(lengths, dataclasses.replace(plan, max_steps=None)))
+    rows = [row for step in unlimited for batch in step for row in batch]
     assert sorted(rows) == sorted(list(range(len(lengths))) * plan.epochs)
-    cut = list(recipe.steps(lengths, plan))
-    assert len(cut) == plan.total_steps(len(lengths))
-    assert cut == whole[: len(cut)]
+    limited = list(recipe.optimizer_steps(lengths, plan))
+    assert len(limited) == plan.total_steps(len(lengths))
+    assert limited == unlimited[: len(limited)]
 
 
 @given(LENGTHS, PLANS, st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
-def test_the_micro_batch_does_not_choose_the_rows(
+def test_the_micro_batch_size_does_not_change_the_rows_of_a_step(
     lengths: list[int], plan: recipe.Recipe, other: int
 ) -> None:
-    """An attempt with another micro-batch trains on the same rows in the same steps."""
+    """An attempt with another micro-batch size trains on the same steps."""
 
     def rows(which: recipe.Recipe) -> list[list[int]]:
-        return [list(itertools.chain(*step)) for step in recipe.steps(lengths, which)]
+        return [list(itertools.chain(*step)) for step in recipe.optimizer_steps(lengths, which)]
 
     assert rows(plan) == rows(dataclasses.replace(plan, micro_batch=other))
 
 
-def test_padding_stays_small() -> None:
-    """Rows of like length come together: under a tenth of the computed tokens is padding."""
+def test_padding_is_below_a_tenth() -> None:
+    """Steps group rows by length."""
     lengths = [20 + (i * 7919) % 180 for i in range(1341)]
     plan = recipe.Recipe(batch=4, micro_batch=4)
     padded = sum(
-        max(lengths[r] for r in b) * len(b) for s in recipe.steps(lengths, plan) for b in s
+        max(lengths[r] for r in b) * len(b)
+        for s in recipe.optimizer_steps(lengths, plan)
+        for b in s
     )
     assert padded < 1.1 * sum(lengths)
 
 
-def test_the_rate_rises_and_falls() -> None:
-    """Linear up over the warm-up, linear down so that the step after the last has nothing."""
+def test_the_learning_rate_rises_and_falls_linearly() -> None:
+    """Up over the warmup steps, then down to 0 at the step after the last one."""
     plan = recipe.Recipe(learning_rate=1.0, warmup_steps=3)
-    rates = [plan.rate(step, 10) for step in range(10)]
+    rates = [plan.learning_rate_at(step, 10) for step in range(10)]
     assert rates[:3] == pytest.approx([0.25, 0.5, 0.75])
     assert rates[3] == 1.0
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert rates[-1] == pytest.approx(1 / 7)
-    assert recipe.Recipe(learning_rate=1.0, warmup_steps=100).rate(0, 1) == 1.0
+    assert recipe.Recipe(learning_rate=1.0, warmup_steps=100).learning_rate_at(0, 1) == 1.0
 
 
-def test_the_spec_becomes_the_recipe() -> None:
-    """Every field of the resource arrives."""
+def test_a_recipe_contains_every_field_of_the_spec() -> None:
+    """Of a MensTrainRun."""
     spec = trainrun.MensTrainRunSpec.model_validate(
         {
             "baseModel": {"uri": "s3://mens/models/m"},

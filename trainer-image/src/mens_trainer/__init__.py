@@ -1,6 +1,6 @@
-"""The trainer: a base model and a corpus become an adapter; the only room with gradients."""
+"""The trainer: fine-tunes a LoRA adapter on a base model and a corpus."""
 
 import logging
 
-# While it is imported it warns of a kernel that it would fetch from a hub: nobody here misses it.
+# bitsandbytes warns at import that it would fetch a kernel from a hub; this setup does not need it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

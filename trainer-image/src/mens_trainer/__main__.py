@@ -1,4 +1,4 @@
-"""`python -m mens_trainer`: without arguments the job of MENS_JOB, with arguments for people."""
+"""`python -m mens_trainer`: runs the job in MENS_JOB; with arguments, a command line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mens.runtime import process
 
 
 def main() -> int:
-    """Choose between the job and the command line."""
-    # Read once, when torch loads its OpenMP. Threads that wait by spinning burn the processor that
-    # a neighbor would need to finish: 3 to 5 times slower on a shared machine [measured], and no
-    # gain on a free one.
+    """Run the job, or the command that the arguments name."""
+    # torch reads this once, when it loads OpenMP. Spinning threads take CPU time that a neighbor
+    # needs to finish: 3 to 5 times slower on a shared machine [measured], and no gain on an idle
+    # one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mens_trainer import command, job  # noqa: PLC0415  # after the environment is set
 
@@ -23,7 +23,7 @@ def main() -> int:
         code = job.main()
         logging.shutdown()
         # Python would wait for transfers that still run in threads, longer than the grace period;
-        # everything that must survive is written by now.
+        # everything that must survive has been written.
         os._exit(code)
     parser = argparse.ArgumentParser(
         prog="python -m mens_trainer",

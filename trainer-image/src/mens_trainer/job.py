@@ -1,7 +1,7 @@
-"""The job of a pod: do what MENS_JOB says, publish, and leave a termination message.
+"""The training job of a pod: fetch the inputs, train, publish, and write a termination message.
 
-Whatever happens, there is a whole artifact or none: the manifest is written last. Running the same
-job again finds the artifact and is done. An interrupted run starts again from its first step.
+An artifact is complete or absent: the manifest is written last. Running the job again finds the
+artifact and succeeds. An interrupted run starts again from its first step.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from mens.api import reasons
 from mens.artifacts import digests, manifests, names, publisher, reader, refs, s3, store
 from mens.artifacts import errors as store_errors
 from mens.provenance import clearance
-from mens.runtime import jobs, process, termination
-from mens_trainer import errors, publish, recipe, telemetry
+from mens.runtime import errors, jobs, process, termination
+from mens_trainer import progress, publish, recipe, telemetry
 
 log = logging.getLogger(__name__)
 
 BASE_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-"""What is fetched of a base model: configuration, tokenizer, chat template and weights."""
+"""Files of a base model to fetch: configuration, tokenizer, chat template and weights."""
 
 CORPUS_FILES: Final = ("train.jsonl.zst", "validation.jsonl.zst")
-"""What is fetched of a corpus."""
+"""Files of a corpus to fetch."""
 
-ADAPTER: Final = "adapter"
-"""Folder of the adapter on the scratch volume."""
+ADAPTER_FOLDER: Final = "adapter"
+"""Name of the adapter's folder on the scratch volume."""
 
-KEPT_BYTES: Final = 2**20
-"""Most bytes of telemetry that a failed attempt leaves: about two thousand steps."""
+MAX_TELEMETRY_BYTES: Final = 2**20
+"""Maximum bytes of telemetry to keep of a failed attempt: about two thousand steps."""
 
 OpenStore = Callable[[Mapping[str, str]], store.ObjectStore]
-"""Makes the store from the environment."""
+"""Creates the store from the environment."""
 
 
 def main(environ: Mapping[str, str] = os.environ, open_store: OpenStore = s3.from_env) -> int:
@@ -66,20 +66,20 @@ def _train_and_publish(
     if present is not None:
         return present, f"{output} was already published"
     scratch = Path(tempfile.mkdtemp(prefix="train-", dir=environ.get(jobs.SCRATCH_ENV)))
-    lines = telemetry.LogLines(time.monotonic)
+    logger = progress.ProgressLogger(time.monotonic)
     try:
-        with telemetry.ProgressFile(objects, output) as file:
+        with progress.ProgressWriter(objects, output) as writer:
 
-            def tell(progress: jobs.Progress) -> None:
-                lines(progress)
-                file(progress.model_copy(update={"attempt": job.attempt}))
+            def on_progress(update: jobs.Progress) -> None:
+                logger(update)
+                writer(update.model_copy(update={"attempt": job.attempt}))
 
-            remembering = telemetry.Remembering(tell)
-            return _train(job, objects, scratch, remembering, process.image(environ))
-    except store_errors.StoreError:  # no use in asking the store for one thing more
+            merger = progress.ProgressMerger(on_progress)
+            return _train(job, objects, scratch, merger, process.image(environ))
+    except store_errors.StoreError:  # another request to the store would fail too
         raise
     except Exception:
-        _keep_telemetry(objects, output, scratch / ADAPTER / telemetry.FILE_NAME)
+        _keep_telemetry(objects, output, scratch / ADAPTER_FOLDER / telemetry.FILE_NAME)
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -89,22 +89,22 @@ def _train(
     job: jobs.TrainJob,
     objects: store.ObjectStore,
     scratch: Path,
-    tell: telemetry.Reporter,
+    on_progress: progress.ProgressCallback,
     image: str,
 ) -> tuple[refs.ArtifactRef, str]:
     """Fetch, train and publish."""
-    tell(jobs.Progress(stage="Fetching"))
+    on_progress(jobs.Progress(stage="Fetching"))
     parents = _parents(objects, job)
-    captured = publish.captured_licenses(objects, parents)
-    notices = publish.captured_notices(objects, parents)
+    license_texts = publish.read_license_texts(objects, parents)
+    notices = publish.read_notices(objects, parents)
     for parent in parents:
-        _must_be_cleared(parent, captured)
+        _check_license(parent, license_texts)
     plan = recipe.Recipe.from_spec(job.spec)
     _fetch_and_import(objects, parents, scratch)
-    from mens_trainer import training  # noqa: PLC0415  # imported by now, beside the transfer
+    from mens_trainer import preparation, training  # noqa: PLC0415  # already imported during the transfer
 
-    adapter = scratch / ADAPTER
-    inputs = training.Inputs(
+    adapter = scratch / ADAPTER_FOLDER
+    inputs = preparation.Inputs(
         name=job.resource.name,
         base=scratch / "base",
         corpus=scratch / "corpus",
@@ -116,82 +116,85 @@ def _train(
         },
         threads=job.threads,
     )
-    outcome = training.run(inputs, plan, adapter, tell)
-    tell(jobs.Progress(stage="Publishing"))
-    producer = manifests.Producer(image=image, versions=training.versions())
-    manifest = publish.draft(job.resource.name, parents, plan, outcome, producer)
-    publish.complete(adapter, manifest, captured, notices)
+    result = training.run(inputs, plan, adapter, on_progress)
+    on_progress(jobs.Progress(stage="Publishing"))
+    producer = manifests.Producer(image=image, versions=training.package_versions())
+    manifest = publish.draft_manifest(job.resource.name, parents, plan, result, producer)
+    publish.complete_folder(adapter, manifest, license_texts, notices)
     ref = publisher.publish(objects, refs.Uri.parse(job.output), adapter, manifest)
     return ref, (
-        f"held-out loss {outcome.before:.4f} → {outcome.after:.4f} in {outcome.counters.step} steps"
+        f"held-out loss {result.base_eval_loss:.4f} → {result.eval_loss:.4f} in "
+        f"{result.counters.step} steps"
     )
 
 
 def _keep_telemetry(objects: store.ObjectStore, output: refs.Uri, path: Path) -> None:
-    """Leave a failed attempt's telemetry beside its progress: how the loss went says why it failed.
+    """Upload the telemetry of a failed attempt beside progress.json, to diagnose the failure.
 
-    The newest lines only, and only if the store takes them; the next attempt's replace it.
+    The newest lines only; a store error is logged. The next failed attempt overwrites the file.
     """
     try:
         data = path.read_bytes()
-    except OSError:  # it ended before there was any
+    except OSError:  # the attempt failed before the first event
         return
-    if len(data) > KEPT_BYTES:
-        data = data[-KEPT_BYTES:].partition(b"\n")[2]
+    if len(data) > MAX_TELEMETRY_BYTES:
+        data = data[-MAX_TELEMETRY_BYTES:].partition(b"\n")[2]
     uri = output / telemetry.FILE_NAME
     try:
         objects.put_bytes(uri, data)
     except store_errors.StoreError as e:
-        log.warning("the telemetry of the failed attempt is not kept: %s", e)
+        log.warning("cannot upload the telemetry of the failed attempt: %s", e)
     else:
-        log.info("the telemetry of the failed attempt lies at %s", uri)
+        log.info("uploaded the telemetry of the failed attempt to %s", uri)
 
 
 def _parents(objects: store.ObjectStore, job: jobs.TrainJob) -> list[publish.Parent]:
-    """Base and corpus with their manifests, verified; refuses what is not what it should be."""
-    found = []
-    wanted = (
+    """Read the manifests of base and corpus; refuse another kind of artifact, and pickle files."""
+    parents = []
+    expected = (
         (manifests.Role.BASE, job.base, manifests.Kind.MODEL, reasons.BASE_MODEL_INVALID),
         (manifests.Role.CORPUS, job.corpus, manifests.Kind.CORPUS, reasons.CORPUS_INVALID),
     )
-    for role, ref, kind, reason in wanted:
+    for role, ref, kind, reason in expected:
         manifest, _ = manifests.read(objects, ref)
         if manifest.kind is not kind:
-            raise errors.InputWrong(reason, f"{ref.uri} is a {manifest.kind}, not a {kind}")
+            raise errors.InvalidInputError(
+                reason, f"{ref.uri} is a {manifest.kind}, expected a {kind}"
+            )
         for file in manifest.files:
             names.refuse_pickle(file.path)
-        found.append(publish.Parent(role, ref, manifest))
-    return found
+        parents.append(publish.Parent(role, ref, manifest))
+    return parents
 
 
-def _must_be_cleared(parent: publish.Parent, captured: Mapping[digests.Digest, bytes]) -> None:
-    """Refuse an input whose license nobody reviewed, before anything is computed."""
+def _check_license(parent: publish.Parent, license_texts: Mapping[digests.Digest, bytes]) -> None:
+    """Refuse an input with an unreviewed license, before any computation."""
     by_path = {
-        held.path: captured[held.text_digest]
-        for held in parent.manifest.compliance.licenses
-        if held.text_digest in captured
+        license_.path: license_texts[license_.text_digest]
+        for license_ in parent.manifest.compliance.licenses
+        if license_.text_digest in license_texts
     }
-    verdict = clearance.judge(parent.manifest, captured=by_path)
-    if not verdict.ok:
-        raise errors.InputWrong(verdict.reason, verdict.message)
+    decision = clearance.judge(parent.manifest, captured=by_path)
+    if not decision.ok:
+        raise errors.InvalidInputError(decision.reason, decision.message)
 
 
 def _fetch_and_import(
     objects: store.ObjectStore, parents: list[publish.Parent], scratch: Path
 ) -> None:
-    """Fetch the inputs while torch is imported: both take seconds and use different things."""
+    """Fetch the inputs while importing torch: both take seconds and use different resources."""
     globs = {manifests.Role.BASE: BASE_FILES, manifests.Role.CORPUS: CORPUS_FILES}
     begin = time.perf_counter()
     stopped = threading.Event()
 
-    def go_on(done: int, total: int) -> None:
+    def cancel_if_stopped(done: int, total: int) -> None:
         del done, total
         if stopped.is_set():
             raise futures.CancelledError
 
     pool = futures.ThreadPoolExecutor(max_workers=2)
     try:
-        running = [
+        transfers = [
             pool.submit(
                 reader.fetch,
                 objects,
@@ -199,19 +202,19 @@ def _fetch_and_import(
                 scratch / parent.role.value.lower(),
                 globs[parent.role],
                 manifest=parent.manifest,
-                progress=go_on,
+                progress=cancel_if_stopped,
             )
             for parent in parents
         ]
         importlib.import_module("mens_trainer.training")
-        for future in running:
+        for future in transfers:
             future.result()
     except Exception:
-        # The other transfer ends at its next chunk, and before the scratch folder is removed.
+        # The other transfer must end, at its next chunk, before the scratch folder is removed.
         stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     finally:
-        # After SIGTERM nobody waits, not even for a chunk.
+        # After SIGTERM, do not wait even for a chunk.
         pool.shutdown(wait=False, cancel_futures=True)
     log.info("fetched inputs and imported torch in %.1f s", time.perf_counter() - begin)

@@ -1,4 +1,4 @@
-"""The adapter as an artifact: model card, licenses, notice and manifest."""
+"""The adapter as an artifact: model card, license texts, NOTICE and manifest."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mens_trainer import recipe
 if TYPE_CHECKING:
     from mens_trainer import training
 
-CARD: Final = "README.md"
-"""Name of the model card."""
+MODEL_CARD: Final = "README.md"
+"""File name of the model card."""
 
 
 @dataclass(frozen=True)
 class Parent:
-    """An artifact that the adapter is made from."""
+    """An artifact that the adapter is derived from."""
 
     role: manifests.Role
     """Base or Corpus."""
     ref: refs.ArtifactRef
-    """Where it lies."""
+    """Its reference: URI and digest."""
     manifest: manifests.Manifest
     """Its verified manifest."""
 
     def to_input(self) -> manifests.Input:
-        """The parent as an input of the adapter's manifest."""
+        """Return the parent as an input of the adapter's manifest."""
         return manifests.Input(
             role=self.role,
             name=self.manifest.name,
@@ -41,23 +41,23 @@ class Parent:
         )
 
 
-def captured_licenses(
+def read_license_texts(
     objects: store.ObjectStore, parents: Sequence[Parent]
 ) -> dict[digests.Digest, bytes]:
-    """The license texts of all parents, verified, by the digest of their bytes."""
-    found: dict[digests.Digest, bytes] = {}
+    """Return the verified license texts of all parents, by digest."""
+    texts: dict[digests.Digest, bytes] = {}
     for parent in parents:
-        for held in parent.manifest.compliance.licenses:
-            file = parent.manifest.file(held.path)
-            if file is not None and held.text_digest not in found:
-                found[held.text_digest] = reader.read_file(objects, parent.ref.uri, file)
-    return found
+        for license_ in parent.manifest.compliance.licenses:
+            file = parent.manifest.file(license_.path)
+            if file is not None and license_.text_digest not in texts:
+                texts[license_.text_digest] = reader.read_file(objects, parent.ref.uri, file)
+    return texts
 
 
-def captured_notices(
+def read_notices(
     objects: store.ObjectStore, parents: Sequence[Parent]
 ) -> tuple[notice.Quoted, ...]:
-    """The NOTICE files of all parents, verified."""
+    """Return the verified NOTICE files of all parents."""
     return tuple(
         notice.Quoted(
             file.path, parent.manifest.name, reader.read_file(objects, parent.ref.uri, file)
@@ -68,14 +68,14 @@ def captured_notices(
     )
 
 
-def draft(
+def draft_manifest(
     name: str,
     parents: Sequence[Parent],
     plan: recipe.Recipe,
-    outcome: training.Outcome,
+    result: training.Result,
     producer: manifests.Producer,
 ) -> manifests.Manifest:
-    """The adapter's manifest, without its files."""
+    """Return the adapter's manifest, without its files."""
     base = next(parent for parent in parents if parent.role is manifests.Role.BASE)
     return manifests.Manifest(
         kind=manifests.Kind.ADAPTER,
@@ -88,36 +88,40 @@ def draft(
             "method": "Qlora" if plan.quantization else "Lora",
             "rank": plan.rank,
             "alpha": plan.alpha,
-            "targets": list(outcome.targets),
+            "targets": list(result.target_modules),
             "quantization": plan.quantization,
-            "computeDtype": outcome.compute_dtype,
-            "heldOutLoss": {"before": round(outcome.before, 6), "after": round(outcome.after, 6)},
-            "tokensPerSecond": round(outcome.tokens_per_second, 2),
-            "peakRssBytes": outcome.peak_rss,
-            "steps": outcome.counters.step,
-            "samples": outcome.counters.samples,
-            "supervisedTokens": outcome.counters.targets,
+            "computeDtype": result.compute_dtype,
+            "heldOutLoss": {
+                "before": round(result.base_eval_loss, 6),
+                "after": round(result.eval_loss, 6),
+            },
+            "tokensPerSecond": round(result.tokens_per_second, 2),
+            "peakRssBytes": result.peak_rss,
+            "steps": result.counters.step,
+            "samples": result.counters.samples,
+            "supervisedTokens": result.counters.supervised_tokens,
             "seed": plan.seed,
             "baseDigest": str(base.ref.digest),
-            "preflightDigest": outcome.preflight_digest,
+            "preflightDigest": result.preflight_digest,
         },
     )
 
 
-def complete(
+def complete_folder(
     folder: Path,
     manifest: manifests.Manifest,
-    captured: dict[digests.Digest, bytes],
+    license_texts: dict[digests.Digest, bytes],
     notices: Sequence[notice.Quoted],
 ) -> None:
-    """Put card, licenses and notice into the folder, and correct what PEFT wrote.
+    """Add model card, license texts and NOTICE to the folder, and fix adapter_config.json.
 
-    PEFT names the base by the folder it was loaded from, which exists in this pod only.
+    PEFT stores the folder that the base was loaded from as the base's name; that folder exists in
+    this pod only.
     """
     files = notice.assemble(
         manifest.name,
         manifest.compliance,
-        captured,
+        license_texts,
         inputs=manifest.inputs,
         upstream=manifest.upstream,
         quoted=notices,
@@ -125,31 +129,31 @@ def complete(
     notice.write(folder, files)
     config_file = folder / "adapter_config.json"
     config = json.loads(config_file.read_text())
-    config["base_model_name_or_path"] = base_name(manifest)
+    config["base_model_name_or_path"] = base_model_name(manifest)
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (folder / CARD).write_text(card(manifest), encoding="utf-8")
+    (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
 
 
-def base_name(manifest: manifests.Manifest) -> str:
-    """What the world calls the base: its id upstream, else its name here."""
+def base_model_name(manifest: manifests.Manifest) -> str:
+    """Return the base model's upstream id if known, else the name of its artifact."""
     if manifest.upstream is not None:
         return manifest.upstream.model_id
     base = manifest.input(manifests.Role.BASE)
     return base.name if base else ""
 
 
-def card(manifest: manifests.Manifest) -> str:
-    """The model card: facts only, in Hugging Face's form."""
+def model_card(manifest: manifests.Manifest) -> str:
+    """Return the model card in Hugging Face's format."""
     details, compliance = manifest.details, manifest.compliance
     loss = details["heldOutLoss"]
     assert isinstance(loss, dict)
-    made_from = "\n".join(
+    inputs = "\n".join(
         f"| {each.role} | {each.name} | {each.license_expression} | `{each.digest}` |"
         for each in manifest.inputs
     )
-    asked = "\n".join(f"- {each.text} ({each.condition})" for each in compliance.obligations)
+    duties = "\n".join(f"- {each.text} ({each.condition})" for each in compliance.obligations)
     return f"""---
-base_model: {base_name(manifest)}
+base_model: {base_model_name(manifest)}
 base_model_relation: adapter
 library_name: peft
 license: other
@@ -160,19 +164,19 @@ tags: [lora, {str(details["method"]).lower()}]
 ---
 # {manifest.name}
 
-A LoRA adapter of rank {details["rank"]} (alpha {details["alpha"]}) for {base_name(manifest)},
-trained for {details["steps"]} steps on {details["supervisedTokens"]} answer tokens.
+A LoRA adapter of rank {details["rank"]} (alpha {details["alpha"]}) for {base_model_name(manifest)},
+trained for {details["steps"]} steps on {details["supervisedTokens"]} supervised tokens.
 
-Held-out loss: {loss["before"]} before, {loss["after"]} after (nats per answer token).
+Held-out loss: {loss["before"]} before, {loss["after"]} after (nats per supervised token).
 
-| role | name | license | digest |
+| Role | Name | License | Digest |
 |---|---|---|---|
-{made_from}
+{inputs}
 
 License: {compliance.license_expression} (class {compliance.license_class}, attribution required:
-{compliance.attribution_required}). `NOTICE` and `LICENSES/` travel with the adapter.
-{asked}
+{compliance.attribution_required}). Distribute `NOTICE` and `LICENSES/` with the adapter.
+{duties}
 
-`training-preflight.json` holds the plan ({details["preflightDigest"]}), `telemetry.jsonl` and
-`report.html` how it went.
+`training-preflight.json` contains the plan of the run ({details["preflightDigest"]}),
+`telemetry.jsonl` and `report.html` its metrics.
 """

@@ -1,4 +1,4 @@
-"""What a run does, as numbers: pure, without torch, readable by whoever plans or reviews it."""
+"""The hyperparameters of a run and everything that follows from them. Pure; no torch."""
 
 from __future__ import annotations
 
@@ -12,59 +12,65 @@ from typing import Any, Final, Literal, Self
 from mens.api import trainrun
 
 ComputeDtype = Literal["bfloat16", "float32"]
-"""What matrices are multiplied in; chosen by measuring, see `model.fastest_dtype`."""
+"""The dtype of matrix products; measured at start, see `dtypes.fastest`."""
 
 MicroBatch = tuple[int, ...]
-"""Rows that are computed at once, by their index."""
-Step = tuple[MicroBatch, ...]
-"""Micro-batches whose gradients make one optimizer step."""
+"""Indices of the rows that go through the model together."""
+OptimizerStep = tuple[MicroBatch, ...]
+"""Micro-batches whose gradients accumulate into one optimizer step."""
 
-_POOL_STEPS: Final = 32
-"""Steps whose rows are sorted by length together. Padding falls with more, mixing grows with
-fewer; at 32 steps of 4 rows padding is below 5 % of the tokens of functions and docstrings."""
+_MEGABATCH_STEPS: Final = 32
+"""Steps whose rows are sorted by length together. A larger value reduces padding, a smaller one
+mixes rows better; at 32 steps of 4 rows, padding is below 5 % of the tokens of functions and
+docstrings."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result besides the base model and the corpus."""
+    """Everything that determines the result besides the base model and the corpus.
+
+    The field names are part of the preflight contract and of telemetry.jsonl: renaming one changes
+    every preflight digest.
+    """
 
     rank: int = 16
-    """Rank r of the adapter."""
+    """LoRA rank r."""
     alpha: int = 32
-    """The adapter's output is scaled by alpha / rank."""
+    """LoRA alpha: the adapter's output is scaled by alpha / rank."""
     dropout: float = 0.0
-    """Share of the adapter's inputs that is dropped while training."""
+    """LoRA dropout: fraction of the adapter's inputs dropped during training."""
     quantization: Literal["Nf4Double"] | None = "Nf4Double"
-    """How the frozen base is held: NF4 in blocks of 64 with quantized block constants; None keeps
-    it in the compute dtype."""
+    """Quantization of the frozen base: NF4 in blocks of 64 with quantized block constants. None
+    keeps the base in the compute dtype."""
     ce_last_k: int = 0
-    """Only the last K supervised tokens of a row count; 0 counts all."""
+    """Only the last K supervised tokens of a row count in the loss; 0 counts all of them."""
     epochs: int = 1
-    """Passes over the rows."""
+    """Passes over the training rows."""
     max_steps: int | None = None
-    """Most optimizer steps."""
+    """Maximum optimizer steps; None for no limit."""
     learning_rate: float = 2e-4
-    """Highest learning rate."""
+    """Peak learning rate."""
     warmup_steps: int = 0
-    """Steps over which the rate rises."""
+    """Steps over which the learning rate rises to its peak."""
     batch: int = 16
-    """Rows in one optimizer step."""
+    """Effective batch size: rows in one optimizer step."""
     micro_batch: int = 4
-    """Rows computed at once; changes memory and speed, not the result."""
+    """Micro-batch size: rows that are computed together. Affects memory and speed, not the
+    result."""
     max_tokens: int = 1024
-    """Longest row in tokens."""
+    """Maximum tokens in a row."""
     seed: int = 17
-    """Seed of order, initial adapter and dropout."""
+    """Seed of row order, adapter initialization and dropout."""
     evaluation_rows: int = 64
-    """Most held-out rows to measure the loss on."""
+    """Maximum held-out rows for the evaluation loss."""
     weight_decay: float = 0.0
-    """AdamW's decay of the adapter's weights; QLoRA uses none."""
+    """AdamW weight decay of the adapter; QLoRA uses none."""
     max_gradient_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
 
     @classmethod
     def from_spec(cls, spec: trainrun.MensTrainRunSpec) -> Self:
-        """The recipe that a MensTrainRun asks for."""
+        """Return the recipe that the spec of a MensTrainRun describes."""
         schedule = spec.schedule
         return cls(
             rank=spec.lora.rank,
@@ -83,19 +89,19 @@ class Recipe:
         )
 
     def to_object(self) -> dict[str, Any]:
-        """A JSON object, for telemetry and the preflight's contract."""
+        """Return a JSON object for telemetry and the preflight contract."""
         return dataclasses.asdict(self)
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps that `rows` rows give."""
-        whole = math.ceil(rows / self.batch) * self.epochs
-        return whole if self.max_steps is None else min(whole, self.max_steps)
+        """Return the number of optimizer steps for this number of training rows."""
+        unlimited = math.ceil(rows / self.batch) * self.epochs
+        return unlimited if self.max_steps is None else min(unlimited, self.max_steps)
 
-    def rate(self, step: int, total: int) -> float:
-        """Learning rate of optimizer step `step`, counted from 0.
+    def learning_rate_at(self, step: int, total: int) -> float:
+        """Return the learning rate of optimizer step `step`, counted from 0.
 
-        Rises linearly to the highest rate at step `warmup_steps`, then falls linearly so that the
-        step after the last one would have 0.
+        Linear schedule with warmup: rises to the peak at step `warmup_steps`, then falls so that
+        the step after the last one would have 0.
         """
         warmup = min(self.warmup_steps, total - 1)
         if step < warmup:
@@ -103,37 +109,42 @@ class Recipe:
         return self.learning_rate * (total - step) / max(1, total - warmup)
 
 
-def steps(lengths: Sequence[int], recipe: Recipe) -> Iterator[Step]:
-    """All optimizer steps of a run, in order; the same arguments give the same steps.
+def optimizer_steps(lengths: Sequence[int], recipe: Recipe) -> Iterator[OptimizerStep]:
+    """Yield the optimizer steps of a run, in order; equal arguments give equal steps.
 
-    Rows are drawn at random into pools, sorted by length within a pool, cut into steps, and the
-    steps of the whole epoch are shuffled. Which rows make a step does not depend on the
-    micro-batch, so an attempt after an OutOfMemory trains the same.
+    Batches group rows by length: rows are shuffled, cut into megabatches, sorted by length within
+    each megabatch and cut into steps; then the steps of the epoch are shuffled. The rows of a step
+    do not depend on the micro-batch size, so an attempt after an OutOfMemory trains on the same
+    steps.
+
+    Args:
+        lengths: Tokens of each row.
+        recipe: Seed, epochs and batch sizes.
     """
     done = 0
     total = recipe.total_steps(len(lengths))
     for epoch in range(recipe.epochs):
-        for step in _epoch(lengths, recipe, epoch):
+        for step in _epoch_steps(lengths, recipe, epoch):
             if done == total:
                 return
             yield step
             done += 1
 
 
-def micro_batches(rows: Sequence[int], size: int) -> Step:
-    """Cut rows into micro-batches."""
+def split_into_micro_batches(rows: Sequence[int], size: int) -> OptimizerStep:
+    """Split row indices into micro-batches of at most `size` rows."""
     return tuple(tuple(rows[i : i + size]) for i in range(0, len(rows), size))
 
 
-def _epoch(lengths: Sequence[int], recipe: Recipe, epoch: int) -> list[Step]:
+def _epoch_steps(lengths: Sequence[int], recipe: Recipe, epoch: int) -> list[OptimizerStep]:
     # Not a secret: the generator must give the same order for the same seed on every machine.
-    random_ = random.Random(f"{recipe.seed}/{epoch}")  # noqa: S311
+    generator = random.Random(f"{recipe.seed}/{epoch}")  # noqa: S311
     order = list(range(len(lengths)))
-    random_.shuffle(order)
+    generator.shuffle(order)
     batches: list[list[int]] = []
-    pool = recipe.batch * _POOL_STEPS
-    for start in range(0, len(order), pool):
-        rows = sorted(order[start : start + pool], key=lambda row: lengths[row])
+    megabatch = recipe.batch * _MEGABATCH_STEPS
+    for start in range(0, len(order), megabatch):
+        rows = sorted(order[start : start + megabatch], key=lambda row: lengths[row])
         batches += [rows[i : i + recipe.batch] for i in range(0, len(rows), recipe.batch)]
-    random_.shuffle(batches)
-    return [micro_batches(rows, recipe.micro_batch) for rows in batches]
+    generator.shuffle(batches)
+    return [split_into_micro_batches(rows, recipe.micro_batch) for rows in batches]
