@@ -6,6 +6,7 @@ No node is needed: the tests play the Job controller, as the fake's simulation d
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from mens.artifacts import manifests
 from mens_operator.cluster import errors, kinds, kubernetes
@@ -58,14 +60,17 @@ async def build(space: operator_process.Space, world: simulation.Simulation, nam
 
     made = await space.wait(job, bool)
     await operator_process.running(made, space)
-    await space.wait(lambda: space.said(key, "Running"), lambda said: said[0] == "True")
+    await space.wait(
+        lambda: space.status_and_reason(key, "Running"), lambda state: state[0] == "True"
+    )
     env = made["spec"]["template"]["spec"]["containers"][0]["env"]
     work = next(item["value"] for item in env if item["name"] == "MENS_JOB")
-    output = simulation.json.loads(work)["output"]
+    output = json.loads(work)["output"]
     world.publish(output, manifests.Kind.CORPUS, details=DETAILS)
     await operator_process.complete(made, space)
     await space.wait(
-        lambda: space.said(key, "Succeeded"), lambda said: said == ("True", "Succeeded")
+        lambda: space.status_and_reason(key, "Succeeded"),
+        lambda state: state == ("True", "Succeeded"),
     )
 
 
@@ -74,7 +79,7 @@ async def test_a_smooth_run_costs_three_writes_and_a_restart_none(
 ) -> None:
     """One Job and two statuses on a real API server; a new process has nothing to write."""
     async with operator_process.operator(space, kubeconfig, world.store) as (_, counting):
-        await space.user(simulation.CORPUS, "docs")
+        await space.apply(simulation.CORPUS, "docs")
         await build(space, world, "docs")
         events = counting.counts.pop("POST events")
         assert counting.counts == {"PATCH jobs": 1, "PATCH menscorpora/status": 2}
@@ -97,15 +102,16 @@ async def test_what_vanished_while_nobody_looked_is_gone(
     """Deleted in a gap: no ghost in the cache; changed in a gap: planned for as it is now."""
     async with operator_process.operator(space, kubeconfig, world.store):
         for name in ("one", "two", "three"):
-            await space.user(simulation.CORPUS, name)
+            await space.apply(simulation.CORPUS, name)
         await space.wait(space.jobs, lambda jobs: len(jobs) == 3)
     for name in ("one", "two"):
         await space.cluster.delete(space.key(kinds.CORPUS, name))
-    await space.user(simulation.CORPUS, "three", suspend=True)
+    await space.apply(simulation.CORPUS, "three", suspend=True)
     async with operator_process.operator(space, kubeconfig, world.store) as (made, _):
         three = space.key(kinds.CORPUS, "three")
         await space.wait(
-            lambda: space.said(three, "Succeeded"), lambda said: said[1] == "Suspended"
+            lambda: space.status_and_reason(three, "Succeeded"),
+            lambda state: state[1] == "Suspended",
         )
         cached = made.reconciler.cache.of_kind(kinds.CORPUS)
         assert [obj["metadata"]["name"] for obj in cached] == ["three"]
@@ -116,7 +122,7 @@ async def test_deletions_are_heard_through_kopf(
 ) -> None:
     """A running operator forgets what is deleted, and does not plan for it any more."""
     async with operator_process.operator(space, kubeconfig, world.store) as (made, _):
-        await space.user(simulation.CORPUS, "docs")
+        await space.apply(simulation.CORPUS, "docs")
         await space.wait(space.jobs, bool)
         await space.cluster.delete(space.key(kinds.CORPUS, "docs"))
 
@@ -139,7 +145,7 @@ async def test_lost_writes_are_made_good(
                 raise errors.Unavailable("timed out")
 
         counting.fail = flaky
-        await space.user(simulation.CORPUS, "docs")
+        await space.apply(simulation.CORPUS, "docs")
         await build(space, world, "docs")
         assert len(await space.jobs()) == 1
 
@@ -171,7 +177,7 @@ async def test_a_stopped_leader_writes_nothing_beside_its_successor(
     watching = None
     try:
         first = space.key(kinds.CORPUS, "first")
-        await space.user(simulation.CORPUS, "first")
+        await space.apply(simulation.CORPUS, "first")
         await space.wait(lambda: space.status(first), bool, 30)
         two = operator_process.program(space, kubeconfig, "two", tmp_path / "two.log", two_port)
         await space.wait(lambda: operator_process.ready(two_port), lambda status: status == 200, 30)
@@ -179,7 +185,7 @@ async def test_a_stopped_leader_writes_nothing_beside_its_successor(
         os.kill(one.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         second = space.key(kinds.CORPUS, "second")
-        await space.user(simulation.CORPUS, "second")
+        await space.apply(simulation.CORPUS, "second")
         either = lambda: _both(space, first, second)  # noqa: E731
         await space.wait(either, lambda text: "bucket-two" in text, 20)
         took = time.monotonic() - stopped
@@ -193,7 +199,7 @@ async def test_a_stopped_leader_writes_nothing_beside_its_successor(
                 seen.append(str(change.object.get("status")))
 
         watching = asyncio.create_task(watch())
-        await space.user(simulation.CORPUS, "third")
+        await space.apply(simulation.CORPUS, "third")
         os.kill(one.pid, signal.SIGCONT)
         assert await asyncio.to_thread(one.wait, 10) == 1
         await asyncio.sleep(1)
@@ -237,7 +243,7 @@ async def test_it_waits_for_crds_and_then_works(
         assert made.unready()
         assert not made.problems()
         hidden.clear()
-        await space.user(simulation.CORPUS, "docs")
+        await space.apply(simulation.CORPUS, "docs")
         await space.wait(space.jobs, bool)
         assert not made.unready()
 
@@ -259,10 +265,10 @@ async def test_pods_pass_the_restricted_policy(
     corpus = "s3://mens/corpora/x/1"
     digest = world.publish(corpus, manifests.Kind.CORPUS, details=DETAILS)
     async with operator_process.operator(space, kubeconfig, world.store):
-        await space.user(simulation.CORPUS, "docs")
+        await space.apply(simulation.CORPUS, "docs")
         await build(space, world, "docs")
-        await space.user(simulation.TRAINRUN, "tune")
-        await space.user(simulation.SERVE, "chat", adapters=[])
+        await space.apply(simulation.TRAINRUN, "tune")
+        await space.apply(simulation.SERVE, "chat", adapters=[])
         await space.wait(space.jobs, lambda jobs: len(jobs) == 2)
         chat = space.key(kinds.DEPLOYMENT, "chat")
         await space.wait(lambda: space.cluster.get(chat), bool)
@@ -296,13 +302,13 @@ async def restricted(space: operator_process.Space, kubeconfig: str, folder: Pat
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = f"{paths['ServiceAccount']}/{account}/token"
     given = await space.cluster._json("POST", path, body=asked)
-    said = simulation.yaml.safe_load(Path(kubeconfig).read_text())  # noqa: ASYNC240
+    said = yaml.safe_load(Path(kubeconfig).read_text())  # noqa: ASYNC240
     said["users"] = [
         {"name": user["name"], "user": {"token": given["status"]["token"]}}
         for user in said["users"]
     ]
     own = folder / "kubeconfig"
-    own.write_text(simulation.yaml.safe_dump(said))
+    own.write_text(yaml.safe_dump(said))
     return str(own)
 
 
@@ -326,16 +332,16 @@ async def test_least_privilege_suffices(
     try:
         limited = operator_process.Space(cluster, space.namespace)
         async with operator_process.operator(limited, own, world.store):
-            await space.user(simulation.CORPUS, "docs", ttlSecondsAfterFinished=3)
+            await space.apply(simulation.CORPUS, "docs", ttlSecondsAfterFinished=3)
             await build(space, world, "docs")
-            await space.user(simulation.SERVE, "chat", adapters=[])
+            await space.apply(simulation.SERVE, "chat", adapters=[])
             chat = space.key(kinds.DEPLOYMENT, "chat")
             await space.wait(lambda: space.cluster.get(chat), bool)
             docs = space.key(kinds.CORPUS, "docs")
             await space.wait(lambda: space.cluster.get(docs), lambda found: found is None)
-            await space.user(simulation.CORPUS, "stopped")
+            await space.apply(simulation.CORPUS, "stopped")
             await space.wait(space.jobs, lambda jobs: "stopped" in owners(jobs))
-            await space.user(simulation.CORPUS, "stopped", suspend=True)
+            await space.apply(simulation.CORPUS, "stopped", suspend=True)
             await space.wait(space.jobs, lambda jobs: "stopped" not in owners(jobs))
     finally:
         await cluster.close()
@@ -360,7 +366,7 @@ async def test_a_namespace_without_rights_stops_no_other(
             made,
             _,
         ):
-            await space.user(simulation.CORPUS, "docs")
+            await space.apply(simulation.CORPUS, "docs")
             await build(space, world, "docs")
             assert made.numbers()['mens_operator_namespace_refused{namespace="default"}'] == 1
             assert not made.problems()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
 import random
 import signal
@@ -112,7 +114,7 @@ class JobController:
         elif not self.hold and "completionTime" not in job.get("status", {}):
             env = job["spec"]["template"]["spec"]["containers"][0]["env"]
             work = next(item["value"] for item in env if item["name"] == "MENS_JOB")
-            output = simulation.json.loads(work)["output"]
+            output = json.loads(work)["output"]
             await asyncio.to_thread(
                 self._world.publish, output, manifests.Kind.CORPUS, details=DETAILS
             )
@@ -148,8 +150,10 @@ async def kubelet(
 async def succeeded(space: operator_process.Space, names: list[str], seconds: float = 60) -> None:
     for name in names:
         await space.wait(
-            lambda name=name: space.said(space.key(kinds.CORPUS, name), "Succeeded"),
-            lambda said: said == ("True", "Succeeded"),
+            functools.partial(
+                space.status_and_reason, space.key(kinds.CORPUS, name), "Succeeded"
+            ),
+            lambda state: state == ("True", "Succeeded"),
             seconds,
         )
 
@@ -161,7 +165,7 @@ async def test_killed_at_random_moments_it_loses_and_doubles_nothing(
     moments = random.Random(20261123)
     names = [f"run-{number}" for number in range(KILLS)]
     for name in names:
-        await space.user(simulation.CORPUS, name)
+        await space.apply(simulation.CORPUS, name)
         # A start takes about 2 s until the first write: before, amid and after it.
         await asyncio.sleep(moments.uniform(1.0, 4.0))
         kubelet.kill()
@@ -184,10 +188,10 @@ async def test_an_outage_of_the_api_server_is_survived(
 ) -> None:
     """What ran is finished and what comes after is heard; only past the fence it starts anew."""
     controller.hold = True
-    await space.user(simulation.CORPUS, "before")
+    await space.apply(simulation.CORPUS, "before")
     await space.wait(
-        lambda: space.said(space.key(kinds.CORPUS, "before"), "Running"),
-        lambda said: said[0] == "True",
+        lambda: space.status_and_reason(space.key(kinds.CORPUS, "before"), "Running"),
+        lambda state: state[0] == "True",
     )
     with away(plane, how):
         await asyncio.sleep(seconds)
@@ -203,7 +207,7 @@ async def test_an_outage_of_the_api_server_is_survived(
 async def accepted(space: operator_process.Space, name: str) -> bool:
     """Apply as a user who tries again while the API server is not all there yet."""
     try:
-        await space.user(simulation.CORPUS, name)
+        await space.apply(simulation.CORPUS, name)
     except errors.ClusterError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Scenarios by state: what is observed, as YAML, and what the plan makes of it, as YAML.
+"""Scenarios by state: what is observed, as YAML, and the plan's outcome, as YAML.
 
 `pytest tests/scenario --update-expected` rewrites the expected files; review the diff.
 A scenario names the resource's spec and, where they matter, status, other resources, children,
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mens.artifacts import manifests
 from mens.runtime import jobs
 from mens_operator import store_reader
 from mens_operator.plans import facts, outcomes, planner
@@ -28,37 +29,35 @@ def read(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text()))
 
 
-def answers(said: Mapping[str, Any]) -> dict[facts.Query, facts.Answer]:
+def answers(store: Mapping[str, Any]) -> dict[facts.Query, facts.Answer]:
     """Read `storage`, `base`, `outputs` and `progress` of a scenario."""
     world = simulation.Simulation()
     out: dict[facts.Query, facts.Answer] = {}
 
-    def judged(uri: str, value: Any, kind: str) -> facts.Answer:
+    def read_artifact(uri: str, value: Any, kind: str) -> facts.Answer:
         if isinstance(value, dict) and "reason" in value:
             return facts.Problem(**value)
-        made = simulation.manifests.Kind(kind)
-        inputs = tuple(
-            simulation.manifests.Input.model_validate(item) for item in value.get("inputs", ())
-        )
+        made = manifests.Kind(kind)
+        inputs = tuple(manifests.Input.model_validate(item) for item in value.get("inputs", ()))
         known = value.get("license", "known") == "known"
         details = value.get("details", {})
         world.publish(uri, made, known_license=known, inputs=inputs, details=details)
         query = facts.BaseModel(uri) if kind == "Model" else facts.Output(uri)
         return store_reader.read(world.store, query)
 
-    bucket = said.get("storage", "works")
+    bucket = store.get("storage", "works")
     out[facts.Storage("s3://mens")] = (
         facts.StorageReady() if bucket == "works" else facts.Problem(**bucket)
     )
-    for uri, value in (said.get("bases") or {}).items():
-        out[facts.BaseModel(uri)] = judged(uri, value, "Model")
-    for uri, value in (said.get("outputs") or {}).items():
-        answer = judged(uri, value, value.get("kind", "Adapter"))
+    for uri, value in (store.get("bases") or {}).items():
+        out[facts.BaseModel(uri)] = read_artifact(uri, value, "Model")
+    for uri, value in (store.get("outputs") or {}).items():
+        answer = read_artifact(uri, value, value.get("kind", "Adapter"))
         digest = value.get("asked")
         if digest is None and isinstance(answer, facts.Artifact):
             out[facts.Output(uri, str(answer.digest))] = answer
         out[facts.Output(uri, digest)] = answer
-    for uri, value in (said.get("progress") or {}).items():
+    for uri, value in (store.get("progress") or {}).items():
         out[facts.Progress(uri)] = jobs.Progress.model_validate(value)
     world.close()
     return out
@@ -102,14 +101,14 @@ def test_input_is_consistent(path: Path) -> None:
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
 def test_scenario(path: Path, golden: goldens.Golden) -> None:
-    """The plan for this state is exactly this."""
+    """The outcome of the plan for the input equals the expected file."""
     actual = planned(read(path))
     expected = path.with_suffix(".expected.yaml")
     golden.check(expected, yaml.safe_dump(actual, sort_keys=False, allow_unicode=True, width=100))
 
 
-def test_no_expected_file_is_left_over() -> None:
-    """Each expected file belongs to a scenario."""
+def test_expected_files_belong_to_scenarios() -> None:
+    """No expected file is left over from a scenario that was deleted."""
     stems = {path.stem for path in INPUTS}
     for path in DATA.glob("*.expected.yaml"):
         assert path.name.removesuffix(".expected.yaml") in stems

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 from mens_operator import app
 from mens_operator import settings as configuration
@@ -58,9 +59,9 @@ class Space:
     def key(self, kind: kinds.Kind, name: str) -> kinds.Key:
         return kinds.Key(kind, self.namespace, name)
 
-    async def user(self, text: str, name: str, **changes: Any) -> Mapping[str, Any]:
+    async def apply(self, text: str, name: str, **changes: Any) -> Mapping[str, Any]:
         """Apply YAML as kubectl would, under another field manager."""
-        obj = simulation.yaml.safe_load(text)
+        obj = yaml.safe_load(text)
         obj["metadata"] = {"namespace": self.namespace, "name": name}
         obj["spec"].update(changes)
         key = kinds.key_of(obj)
@@ -87,7 +88,7 @@ class Space:
         found = await self.cluster.get(key)
         return dict((found or {}).get("status") or {})
 
-    async def said(self, key: kinds.Key, type_: str) -> tuple[str, str]:
+    async def status_and_reason(self, key: kinds.Key, type_: str) -> tuple[str, str]:
         for item in (await self.status(key)).get("conditions", ()):
             if item["type"] == type_:
                 return item["status"], item["reason"]
@@ -240,7 +241,7 @@ async def install_crds(cluster: kubernetes.KubernetesCluster) -> None:
     """Apply the CRDs of the checkout and wait until they are served."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in sorted((ROOT / "crds").glob("*.yaml")):
-        obj = simulation.yaml.safe_load(file.read_text())
+        obj = yaml.safe_load(file.read_text())
         await cluster._json(
             "PATCH",
             f"{path}/{obj['metadata']['name']}",

@@ -1,7 +1,7 @@
-"""A whole operator without kopf, threads or waiting: fake cluster, fake store, fake clock.
+"""A complete operator on an in-memory cluster and store, with a manual clock and without kopf.
 
-`settle` runs everything that is due now, `advance` lets time pass. The kubelet and the Job
-controller are played by `run_pod`, `finish` and `fail`, in the order in which the real ones write.
+`settle` runs everything that is due now, `advance` lets time pass. `start_pod` and `end_pod` act as
+scheduler, kubelet and Job controller, in the order in which the real ones write.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ SERVE_KEY = kinds.Key(kinds.SERVE, "default", "chat")
 
 
 class Clock:
-    """Time that stands still until told."""
+    """A clock that only moves when a test moves it."""
 
     def __init__(self) -> None:
         self.moment = START
@@ -81,7 +81,7 @@ class Clock:
 
 
 class Simulation:
-    """One operator and its world; `restart` makes a new operator in the same world."""
+    """One operator with its cluster and store; `restart` replaces the operator only."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -113,13 +113,13 @@ class Simulation:
             reader.close()
 
     def restart(self) -> None:
-        """Lose everything an operator knows; the world goes on."""
+        """Start a new operator with an empty cache; cluster and store stay."""
         self._start()
 
     # -- time --------------------------------------------------------------------------------
 
-    async def hear(self) -> None:
-        """List everything into the cache, as after a start."""
+    async def sync(self) -> None:
+        """List all objects into the cache, as informers do at their start."""
         for kind in (*kinds.RESOURCES, *kinds.CHILDREN):
             selector = cache.CHILD_SELECTOR if kind in kinds.CHILDREN else ""
             scope = reflector.Scope(kind, None, selector)
@@ -128,14 +128,14 @@ class Simulation:
     async def settle(self, rounds: int = 50) -> None:
         """Let the operator do everything that is due now."""
         for _ in range(rounds):
-            await self.hear()
-            # Wake-ups of children come a moment late on purpose: that moment counts as now.
+            await self.sync()
+            # Changes of children are batched for a moment: that moment counts as now.
             if not await self.queue.drain(self.reconciler, until=self.clock.seconds() + 0.5):
                 return
-        raise AssertionError("the operator never comes to rest")
+        raise AssertionError("the operator does not come to rest")
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass from deadline to deadline, working on what gets due."""
+        """Let time pass from deadline to deadline, and run everything that becomes due."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             due = self.queue.next_due()
@@ -143,10 +143,10 @@ class Simulation:
             self.clock.moment = START + timedelta(seconds=step)
             await self.settle()
 
-    # -- people ------------------------------------------------------------------------------
+    # -- users -------------------------------------------------------------------------------
 
-    def user(self, text: str, **changes: Any) -> Mapping[str, Any]:
-        """Apply YAML; `changes` overlay the spec."""
+    def apply(self, text: str, **changes: Any) -> Mapping[str, Any]:
+        """Apply a manifest in YAML; `changes` replace fields of its spec."""
         obj = yaml.safe_load(text)
         obj["spec"].update(changes)
         return self.cluster.put(obj)
@@ -158,7 +158,7 @@ class Simulation:
         known_license: bool = True,
         content: bytes = b"weights",
     ) -> digests.Digest:
-        """Put a base model into the store."""
+        """Put a base model into the store and return its digest."""
         return self.publish(uri, manifests.Kind.MODEL, known_license=known_license, content=content)
 
     def publish(
@@ -175,7 +175,7 @@ class Simulation:
         folder = refs.Uri.parse(uri)
         if known_license:
             compliance = obligations.of(licenses.declare("Apache-2.0"), [LICENSE])
-            if kind is manifests.Kind.ADAPTER:  # as if its corpus had a license of its own
+            if kind is manifests.Kind.ADAPTER:  # a corpus with another license
                 psf = obligations.of(licenses.declare("PSF-2.0"))
                 compliance = obligations.join([compliance, psf])
         else:
@@ -199,8 +199,8 @@ class Simulation:
         return manifest.digest
 
     @contextlib.contextmanager
-    def store_down(self) -> Iterator[None]:
-        """Nobody answers at the endpoint."""
+    def store_unreachable(self) -> Iterator[None]:
+        """Make the endpoint of the store unreachable."""
         buckets = self.store._objects
 
         class Down(dict[str, dict[str, bytes]]):
@@ -231,17 +231,17 @@ class Simulation:
         ]
         return sorted(mine, key=number)
 
-    def work(self, owner: kinds.Key) -> dict[str, Any]:
-        """Return what MENS_JOB of the newest Job says."""
+    def mens_job(self, owner: kinds.Key) -> dict[str, Any]:
+        """Return MENS_JOB of the newest Job as JSON."""
         container = self.job(owner)["spec"]["template"]["spec"]["containers"][0]
         env = {item["name"]: item.get("value") for item in container["env"]}
         return dict(json.loads(env[jobs.JOB_ENV]))
 
-    def pod_of(self, job: Mapping[str, Any]) -> kinds.Key:
+    def pod_key(self, job: Mapping[str, Any]) -> kinds.Key:
         return kinds.Key(kinds.POD, job["metadata"]["namespace"], job["metadata"]["name"] + "-x")
 
-    def make_pod(self, job: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        key = self.pod_of(job)
+    def set_pod(self, job: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        key = self.pod_key(job)
         labels = dict(job["spec"]["template"]["metadata"]["labels"])
         labels["batch.kubernetes.io/job-name"] = job["metadata"]["name"]
         if key not in {kinds.key_of(pod) for pod in self.cluster.objects(kinds.POD)}:
@@ -261,73 +261,73 @@ class Simulation:
             )
         self.cluster.set_status(key, status)
 
-    def stamp(self) -> str:
+    def timestamp(self) -> str:
         return self.clock.moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    async def run_pod(self, owner: kinds.Key) -> None:
-        """The pod starts: Job controller, scheduler and kubelet write, one after the other."""
+    async def start_pod(self, owner: kinds.Key) -> None:
+        """Start the pod: Job controller, scheduler and kubelet write, one after the other."""
         job = self.job(owner)
         key = kinds.key_of(job)
-        self.cluster.set_status(key, {"active": 1, "startTime": self.stamp()})
+        self.cluster.set_status(key, {"active": 1, "startTime": self.timestamp()})
         await self.settle()
-        self.make_pod(job, {"phase": "Pending"})
+        self.set_pod(job, {"phase": "Pending"})
         await self.settle()
-        self.make_pod(
-            job, {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        )
+        self.set_pod(job, {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
         await self.settle()
-        self.cluster.set_status(key, {"active": 1, "ready": 1, "startTime": self.stamp()})
+        self.cluster.set_status(key, {"active": 1, "ready": 1, "startTime": self.timestamp()})
         await self.settle()
 
-    async def end(self, owner: kinds.Key, code: int, message: str = "", reason: str = "") -> None:
-        """The pod ends; the Job is for a moment neither active nor finished."""
+    async def end_pod(
+        self, owner: kinds.Key, code: int, message: str = "", reason: str = ""
+    ) -> None:
+        """End the pod; the Job is for a moment neither active nor finished."""
         job = self.job(owner)
         key = kinds.key_of(job)
         terminated = {"exitCode": code, "message": message, "reason": reason}
         phase = "Failed" if code else "Succeeded"
-        self.make_pod(
+        self.set_pod(
             job,
             {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]},
         )
         await self.settle()
-        self.cluster.set_status(key, {"startTime": self.stamp()})
+        self.cluster.set_status(key, {"startTime": self.timestamp()})
         await self.settle()
-        ended = {"lastTransitionTime": self.stamp(), "status": "True"}
+        ended = {"lastTransitionTime": self.timestamp(), "status": "True"}
         condition = (
             {"type": "Failed", "reason": "BackoffLimitExceeded", **ended}
             if code
             else {"type": "Complete", **ended}
         )
-        status: dict[str, Any] = {"startTime": self.stamp(), "conditions": [condition]}
+        status: dict[str, Any] = {"startTime": self.timestamp(), "conditions": [condition]}
         if not code:
-            status |= {"succeeded": 1, "completionTime": self.stamp()}
+            status |= {"succeeded": 1, "completionTime": self.timestamp()}
         self.cluster.set_status(key, status)
         await self.settle()
 
     async def build_corpus(self) -> None:
-        """A corpus from its first Job to its end."""
-        await self.run_pod(CORPUS_KEY)
+        """Run a corpus from its first Job to its end."""
+        await self.start_pod(CORPUS_KEY)
         self.publish(
-            self.work(CORPUS_KEY)["output"],
+            self.mens_job(CORPUS_KEY)["output"],
             manifests.Kind.CORPUS,
             details={"fingerprint": "sha256:1", "rows": {"train": 90, "validation": 10}},
         )
-        await self.end(CORPUS_KEY, 0)
+        await self.end_pod(CORPUS_KEY, 0)
 
-    async def begin_run(self, **spec: Any) -> None:
-        """A base, a corpus that has succeeded, and a run whose first Job has just been made."""
+    async def start_run(self, **spec: Any) -> None:
+        """Create a base model, a corpus that has succeeded, and a run with its first Job."""
         self.add_model()
-        self.user(CORPUS)
-        self.user(TRAINRUN, **spec)
+        self.apply(CORPUS)
+        self.apply(TRAINRUN, **spec)
         await self.settle()
         await self.build_corpus()
 
     async def train(
         self, *, base: str | None = None, loss: Mapping[str, float] | None = None
     ) -> digests.Digest:
-        """A run from its first Job to its end."""
-        await self.run_pod(RUN_KEY)
-        work = self.work(RUN_KEY)
+        """Run a training from its first Job to its end; return the digest of the adapter."""
+        await self.start_pod(RUN_KEY)
+        work = self.mens_job(RUN_KEY)
         digest = self.publish(
             work["output"],
             manifests.Kind.ADAPTER,
@@ -349,10 +349,10 @@ class Simulation:
             ),
             details={"heldOutLoss": dict(loss or {"before": 3.5, "after": 2.25})},
         )
-        await self.end(RUN_KEY, 0)
+        await self.end_pod(RUN_KEY, 0)
         return digest
 
-    # -- what a person sees --------------------------------------------------------------------
+    # -- observations --------------------------------------------------------------------------
 
     def status(self, key: kinds.Key) -> dict[str, Any]:
         for obj in self.cluster.objects(key.kind):
@@ -366,12 +366,12 @@ class Simulation:
                 return item["status"], item["reason"], item["message"]
         return "", "", ""
 
-    def said(self, key: kinds.Key, type_: str) -> tuple[str, str]:
-        """Status and reason of a condition."""
+    def status_and_reason(self, key: kinds.Key, type_: str) -> tuple[str, str]:
+        """Return status and reason of a condition."""
         return self.condition(key, type_)[:2]
 
     def writes(self, *verbs: str) -> list[fake.Write]:
         return [write for write in self.cluster.writes if not verbs or write.verb in verbs]
 
-    def names_of(self, kind: kinds.Kind) -> list[str]:
+    def names(self, kind: kinds.Kind) -> list[str]:
         return sorted(obj["metadata"]["name"] for obj in self.cluster.objects(kind))

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from mens_operator import app, informers
 from mens_operator import settings as configuration
 from mens_operator.cluster import cache, errors, in_memory, kinds, port
 from tests.support import operator_process, simulation
-from tests.support.operator_fixtures import Time
+from tests.support.cluster_objects import ManualClock
 
 SETTINGS = configuration.Settings(
     namespaces=("default", "other"),
@@ -82,8 +83,8 @@ async def test_a_namespace_that_cannot_be_read_stops_no_other(
     monkeypatch.setattr(informers, "_REFUSED", 0.05)
     monkeypatch.setattr(app, "_UNREAD", 0.05)
     cluster = Guarded("other")
-    cluster.put(simulation.yaml.safe_load(simulation.CORPUS))
-    cluster.put(simulation.yaml.safe_load(OTHER))
+    cluster.put(yaml.safe_load(simulation.CORPUS))
+    cluster.put(yaml.safe_load(OTHER))
     metric = 'mens_operator_namespace_refused{namespace="other"}'
     async with running(cluster, sim) as operator:
         await jobs_in(cluster, "default")
@@ -111,8 +112,8 @@ async def test_a_namespace_whose_children_cannot_be_read_is_not_worked_in(
         return await readable(kind, namespace, **named)
 
     cluster.list_page = list_page  # type: ignore[method-assign]
-    cluster.put(simulation.yaml.safe_load(simulation.CORPUS))
-    cluster.put(simulation.yaml.safe_load(OTHER))
+    cluster.put(yaml.safe_load(simulation.CORPUS))
+    cluster.put(yaml.safe_load(OTHER))
     async with running(cluster, sim):
         await jobs_in(cluster, "default")
         await asyncio.sleep(0.2)
@@ -139,7 +140,7 @@ async def test_without_rights_on_the_lease_it_is_not_ready(sim: simulation.Simul
 
 async def test_silence_is_a_problem_only_while_the_api_server_answers() -> None:
     """A zombie is found; an outage, which no restart ends, kills nobody."""
-    time = Time()
+    time = ManualClock()
     known = cache.Cache(lambda _key, _obj: None)
     heard = informers.Hearing(in_memory.MemoryCluster(), known, (), clock=time)
     time.now = 400.0

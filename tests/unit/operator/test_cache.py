@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mens_operator.cluster import cache, kinds
-from tests.support.operator_fixtures import A, B, corpus
+from tests.support.cluster_objects import A, B, corpus
 
 
 def test_older_news_never_overwrite_newer_ones() -> None:

@@ -8,11 +8,11 @@ from mens_operator import events
 from mens_operator.cluster import in_memory, kinds, lease
 from mens_operator.plans import outcomes
 from tests.support import simulation
-from tests.support.operator_fixtures import Time, corpus
+from tests.support.cluster_objects import ManualClock, corpus
 from tests.support.simulation import Simulation
 
 
-def recorder(cluster: in_memory.MemoryCluster, time: Time) -> events.Recorder:
+def recorder(cluster: in_memory.MemoryCluster, time: ManualClock) -> events.Recorder:
     fenced = lease.Fenced(cluster, lambda: None)
     return events.Recorder(fenced, "test", clock=time, now=simulation.Clock().now)
 
@@ -25,7 +25,7 @@ def told(cluster: in_memory.MemoryCluster) -> list[tuple[str, str]]:
 
 async def test_many_normal_events_are_dropped_and_no_warning_is() -> None:
     """A mass start takes the burst of normal events; each failure is told all the same."""
-    cluster, time = in_memory.MemoryCluster(), Time()
+    cluster, time = in_memory.MemoryCluster(), ManualClock()
     tested = recorder(cluster, time)
     for number in range(50):
         about = corpus(f"c{number}", 1, uid=f"u{number}")
@@ -41,7 +41,7 @@ async def test_many_normal_events_are_dropped_and_no_warning_is() -> None:
 
 async def test_one_resource_with_many_warnings_is_limited() -> None:
     """A text that varies does not fill the namespace: ten, then one a minute."""
-    cluster, time = in_memory.MemoryCluster(), Time()
+    cluster, time = in_memory.MemoryCluster(), ManualClock()
     tested = recorder(cluster, time)
     for number in range(100):
         text = f"Refused: request {number}."
@@ -56,7 +56,7 @@ async def test_one_resource_with_many_warnings_is_limited() -> None:
 async def test_each_of_many_broken_runs_gets_its_warning(sim: Simulation) -> None:
     """Forty runs without their base model: each has an event that says so."""
     for number in range(40):
-        sim.user(simulation.TRAINRUN.replace("name: tune}", f"name: t{number}}}"))
+        sim.apply(simulation.TRAINRUN.replace("name: tune}", f"name: t{number}}}"))
     await sim.settle()
     warned = {
         event["regarding"]["name"]

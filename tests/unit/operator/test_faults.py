@@ -1,12 +1,14 @@
-"""Crashes, gaps and lost answers: whatever happens, the end is the same and nothing is doubled."""
+"""Crashes, gaps and lost responses: the end state is unchanged and nothing is duplicated."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+import yaml
 
 from mens_operator.cluster import errors, kinds
 from tests.support import simulation
@@ -20,9 +22,9 @@ class Crash(BaseException):
 async def whole_course(sim: Simulation) -> None:
     """Corpus, run and endpoint, from nothing to serving."""
     sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
-    sim.user(simulation.SERVE)
+    sim.apply(simulation.CORPUS)
+    sim.apply(simulation.TRAINRUN)
+    sim.apply(simulation.SERVE)
     await sim.settle()
     await sim.build_corpus()
     await sim.train()
@@ -34,11 +36,11 @@ async def whole_course(sim: Simulation) -> None:
 
 def expect_the_end(sim: Simulation) -> None:
     """Everything has succeeded and exists once."""
-    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
-    assert sim.said(RUN_KEY, "Succeeded") == ("True", "Succeeded")
-    assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
-    assert len(sim.names_of(kinds.JOB)) == 2
-    assert sim.names_of(kinds.DEPLOYMENT) == sim.names_of(kinds.SERVICE) == ["chat"]
+    assert sim.status_and_reason(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(RUN_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(SERVE_KEY, "Ready") == ("True", "Serving")
+    assert len(sim.names(kinds.JOB)) == 2
+    assert sim.names(kinds.DEPLOYMENT) == sim.names(kinds.SERVICE) == ["chat"]
     uids = [obj["metadata"]["uid"] for obj in sim.cluster.objects(kinds.JOB)]
     assert len(set(uids)) == 2
 
@@ -58,9 +60,7 @@ def crashing(sim: Simulation, at: int, *, after: bool) -> Callable[[str, kinds.K
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(1, 17))
-async def test_a_crash_at_the_kth_write_changes_nothing(
-    sim: Simulation, at: int, after: bool
-) -> None:
+async def test_crash_at_any_write_converges(sim: Simulation, at: int, after: bool) -> None:
     """Killed before or after any write, a new process ends where an undisturbed one does."""
     settle = sim.settle
 
@@ -77,8 +77,8 @@ async def test_a_crash_at_the_kth_write_changes_nothing(
     expect_the_end(sim)
 
 
-async def test_lost_answers_and_refused_connections_change_nothing(sim: Simulation) -> None:
-    """Every third write times out, before or after it was done; the back-off carries on."""
+async def test_lost_responses_and_refused_connections_converge(sim: Simulation) -> None:
+    """Every third write times out, before or after it was done; retries converge."""
     count = [0]
 
     def maybe(_verb: str, _key: kinds.Key) -> None:
@@ -93,62 +93,62 @@ async def test_lost_answers_and_refused_connections_change_nothing(sim: Simulati
     async def patient(rounds: int = 50) -> None:
         for _ in range(8):
             await settle(rounds)
-            sim.clock.moment += simulation.timedelta(seconds=2)
+            sim.clock.moment += timedelta(seconds=2)
 
     sim.settle = patient  # type: ignore[method-assign]
     await whole_course(sim)
     expect_the_end(sim)
 
 
-async def test_what_vanished_in_a_gap_is_no_ghost(sim: Simulation) -> None:
-    """Stop the operator, delete and change things, go on: no object is planned for that is gone."""
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.CORPUS.replace("name: docs}", "name: other}"))
+async def test_deletions_while_the_operator_is_down_are_noticed(sim: Simulation) -> None:
+    """After a restart, no object is planned for a resource that was deleted meanwhile."""
+    sim.apply(simulation.CORPUS)
+    sim.apply(simulation.CORPUS.replace("name: docs}", "name: other}"))
     await sim.settle()
-    await sim.run_pod(CORPUS_KEY)
+    await sim.start_pod(CORPUS_KEY)
     sim.cluster.remove(CORPUS_KEY)
-    sim.user(simulation.CORPUS.replace("name: docs}", "name: other}"), split={"seed": 99})
+    sim.apply(simulation.CORPUS.replace("name: docs}", "name: other}"), split={"seed": 99})
     sim.cluster.compact()
     sim.restart()
     await sim.advance(60)
     other = kinds.Key(kinds.CORPUS, "default", "other")
     assert [job["metadata"]["ownerReferences"][0]["name"] for job in sim.jobs(other)] == ["other"]
-    assert len(sim.names_of(kinds.JOB)) == 1
+    assert len(sim.names(kinds.JOB)) == 1
 
 
-async def test_a_namesake_made_in_a_gap_is_another_resource(sim: Simulation) -> None:
-    """The same name with a new uid gets a Job of its own, under another name."""
-    sim.user(simulation.CORPUS)
+async def test_recreated_resource_is_another_resource(sim: Simulation) -> None:
+    """The same name with a new UID gets a Job of its own, under another name."""
+    sim.apply(simulation.CORPUS)
     await sim.settle()
     first = sim.job(CORPUS_KEY)["metadata"]["name"]
     sim.cluster.remove(CORPUS_KEY)
-    sim.user(simulation.CORPUS)
+    sim.apply(simulation.CORPUS)
     await sim.settle()
     assert sim.job(CORPUS_KEY)["metadata"]["name"] != first
     await sim.build_corpus()
-    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
 
 
-async def test_a_job_that_somebody_deletes_comes_back(sim: Simulation) -> None:
+async def test_deleted_job_is_created_again(sim: Simulation) -> None:
     """The same attempt under the same name: it was not over."""
-    sim.user(simulation.CORPUS)
+    sim.apply(simulation.CORPUS)
     await sim.settle()
-    await sim.run_pod(CORPUS_KEY)
+    await sim.start_pod(CORPUS_KEY)
     name = sim.job(CORPUS_KEY)["metadata"]["name"]
-    for pod in sim.names_of(kinds.POD):
+    for pod in sim.names(kinds.POD):
         sim.cluster.remove(kinds.Key(kinds.POD, "default", pod))
     sim.cluster.remove(kinds.key_of(sim.job(CORPUS_KEY)))
     await sim.advance(5)
-    assert sim.names_of(kinds.JOB) == [name]
+    assert sim.names(kinds.JOB) == [name]
 
 
-async def test_a_finished_run_never_makes_another_job(sim: Simulation) -> None:
+async def test_finished_run_never_creates_another_job(sim: Simulation) -> None:
     """Terminal is latched: the TTL of the Job, a new corpus and restarts change nothing."""
     await whole_course(sim)
     digest = sim.status(RUN_KEY)["artifact"]["digest"]
-    for job in sim.names_of(kinds.JOB):
+    for job in sim.names(kinds.JOB):
         sim.cluster.remove(kinds.Key(kinds.JOB, "default", job))
-    sim.user(simulation.CORPUS, split={"seed": 99})
+    sim.apply(simulation.CORPUS, split={"seed": 99})
     sim.restart()
     await sim.advance(700)
     assert not sim.jobs(RUN_KEY)
@@ -156,40 +156,40 @@ async def test_a_finished_run_never_makes_another_job(sim: Simulation) -> None:
     assert len(sim.jobs(CORPUS_KEY)) == 1
 
 
-async def test_a_stale_status_is_read_again_and_written_once(sim: Simulation) -> None:
-    """A conflict costs one more read, and no lost change."""
-    sim.user(simulation.CORPUS)
+async def test_conflict_on_a_status_write_is_resolved(sim: Simulation) -> None:
+    """A conflict costs one more read, and no change is lost."""
+    sim.apply(simulation.CORPUS)
     await sim.settle()
-    await sim.hear()
-    obj = simulation.yaml.safe_load(simulation.CORPUS)
+    await sim.sync()
+    obj = yaml.safe_load(simulation.CORPUS)
     obj["metadata"]["labels"] = {"team": "a"}
     job = sim.job(CORPUS_KEY)
     sim.cluster.set_status(kinds.key_of(job), {"active": 1, "ready": 1})
-    await sim.hear()
+    await sim.sync()
     sim.cluster.put(obj)  # the cache does not know yet
     assert await sim.reconciler(CORPUS_KEY) == 0.2
     await sim.settle()
-    assert sim.said(CORPUS_KEY, "Running") == ("True", "Running")
+    assert sim.status_and_reason(CORPUS_KEY, "Running") == ("True", "Running")
 
 
 @pytest.mark.parametrize("kept", [["mens.vox-lang.org/uid"], []])
-async def test_a_relabeled_job_is_not_lost(sim: Simulation, kept: list[str]) -> None:
-    """Somebody takes labels off a running Job, ours too: its end is heard all the same."""
-    sim.user(simulation.CORPUS)
+async def test_relabeled_job_is_not_lost(sim: Simulation, kept: list[str]) -> None:
+    """Somebody removes labels from a running Job, ours too: its end is still seen."""
+    sim.apply(simulation.CORPUS)
     await sim.settle()
-    await sim.run_pod(CORPUS_KEY)
+    await sim.start_pod(CORPUS_KEY)
     job = sim.job(CORPUS_KEY)
     labels = {name: job["metadata"]["labels"][name] for name in kept}
     sim.cluster.put({**job, "metadata": {**job["metadata"], "labels": labels}})
     await sim.settle()
     await sim.build_corpus()
     await sim.advance(60)
-    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
     assert [each["metadata"]["uid"] for each in sim.jobs(CORPUS_KEY)] == [job["metadata"]["uid"]]
 
 
-async def test_a_refusal_whose_text_varies_backs_off(sim: Simulation) -> None:
-    """Saying it wakes nobody earlier; an edit of the spec is looked at at once."""
+async def test_refusal_with_varying_message_backs_off(sim: Simulation) -> None:
+    """Reporting it does not wake the run earlier; an edit of the spec does."""
     refusals = [0]
 
     def webhook(verb: str, key: kinds.Key) -> None:
@@ -198,44 +198,44 @@ async def test_a_refusal_whose_text_varies_backs_off(sim: Simulation) -> None:
             raise errors.Refused(f"403: the webhook denied request {refusals[0]}")
 
     sim.cluster.before_write = webhook
-    sim.user(simulation.CORPUS)
+    sim.apply(simulation.CORPUS)
     await sim.settle()
     assert refusals == [2], "at once and after half a second, which counts as now"
     assert "request 2" in sim.condition(CORPUS_KEY, "Succeeded")[2]
     await sim.advance(60)
     assert refusals[0] < 9, "the pauses double"
     refusals[0] = 9
-    sim.user(simulation.CORPUS, split={"seed": 99})
+    sim.apply(simulation.CORPUS, split={"seed": 99})
     await sim.settle()
     assert len(sim.jobs(CORPUS_KEY)) == 1
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_a_random_walk_ends_in_agreement(sim: Simulation, seed: int) -> None:
-    """Mutations, failures, restarts, losses in any order; then calm: all agrees with spec."""
+async def test_random_walk_converges(sim: Simulation, seed: int) -> None:
+    """Mutations, failures, restarts and losses in any order; then status agrees with spec."""
     walk = random.Random(seed)
     sim.add_model()
-    sim.user(simulation.CORPUS)
-    sim.user(simulation.TRAINRUN)
+    sim.apply(simulation.CORPUS)
+    sim.apply(simulation.TRAINRUN)
     changes: dict[str, object] = {}
 
     async def pod() -> None:
         for key in (CORPUS_KEY, RUN_KEY):
             if sim.jobs(key) and "conditions" not in sim.job(key).get("status", {}):
-                await sim.run_pod(key)
+                await sim.start_pod(key)
 
     async def ending() -> None:
         key = walk.choice([CORPUS_KEY, RUN_KEY])
         if sim.jobs(key) and "conditions" not in sim.job(key).get("status", {}):
-            await sim.end(key, walk.choice([64, 75, 143, 137]))
+            await sim.end_pod(key, walk.choice([64, 75, 143, 137]))
 
     async def mutation() -> None:
         changes["split"] = {"seed": walk.randrange(3)}
         changes["suspend"] = walk.random() < 0.3
-        sim.user(simulation.CORPUS, **changes)
+        sim.apply(simulation.CORPUS, **changes)
 
     async def loss() -> None:
-        for job in sim.names_of(kinds.JOB)[:1]:
+        for job in sim.names(kinds.JOB)[:1]:
             sim.cluster.remove(kinds.Key(kinds.JOB, "default", job))
 
     async def death() -> None:
@@ -246,15 +246,15 @@ async def test_a_random_walk_ends_in_agreement(sim: Simulation, seed: int) -> No
         await sim.settle()
         await sim.advance(walk.choice([1, 10, 100]))
         _expect_no_duplicates(sim)
-    sim.user(simulation.CORPUS, split=changes.get("split", {"seed": 17}), suspend=False)
+    sim.apply(simulation.CORPUS, split=changes.get("split", {"seed": 17}), suspend=False)
     await sim.advance(700)
-    if sim.said(CORPUS_KEY, "Succeeded")[0] != "True":
+    if sim.status_and_reason(CORPUS_KEY, "Succeeded")[0] != "True":
         await sim.build_corpus()
     await sim.advance(700)
-    if sim.said(RUN_KEY, "Succeeded")[0] != "True":
+    if sim.status_and_reason(RUN_KEY, "Succeeded")[0] != "True":
         await sim.train()
-    assert sim.said(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
-    assert sim.said(RUN_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(CORPUS_KEY, "Succeeded") == ("True", "Succeeded")
+    assert sim.status_and_reason(RUN_KEY, "Succeeded") == ("True", "Succeeded")
     for key in (CORPUS_KEY, RUN_KEY):
         generation = next(
             obj["metadata"]["generation"]
@@ -271,4 +271,4 @@ def _expect_no_duplicates(sim: Simulation) -> None:
         for job in sim.cluster.objects(kinds.JOB)
         if not job.get("status", {}).get("conditions")
     )
-    assert all(count == 1 for count in unfinished.values()), sim.names_of(kinds.JOB)
+    assert all(count == 1 for count in unfinished.values()), sim.names(kinds.JOB)

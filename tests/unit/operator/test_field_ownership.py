@@ -1,4 +1,4 @@
-"""Deployments and Services that others write to: put back, said, and not fought over for ever."""
+"""Deployments and Services that other clients change: restored, reported, at intervals."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ async def up(sim: Simulation) -> None:
 
 async def serving(sim: Simulation) -> None:
     sim.add_model()
-    sim.user(simulation.SERVE, adapters=[])
+    sim.apply(simulation.SERVE, adapters=[])
     await sim.settle()
     await up(sim)
-    assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
+    assert sim.status_and_reason(SERVE_KEY, "Ready") == ("True", "Serving")
 
 
 def image(found: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def probe(found: dict[str, Any]) -> None:
     ],
     ids=["image", "job", "probe"],
 )
-async def test_a_changed_deployment_is_put_back(
+async def test_changed_deployment_is_restored(
     sim: Simulation, change: Callable[[dict[str, Any]], None], field: str
 ) -> None:
     """At once, with a warning that names the field and how to find out who it was."""
@@ -85,21 +85,21 @@ async def test_a_changed_deployment_is_put_back(
     assert f"changed {field} of Deployment chat; the operator restores it" in notes[-1]["note"]
     assert "-n default deployment chat -o yaml --show-managed-fields" in notes[-1]["note"]
     await up(sim)
-    assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
+    assert sim.status_and_reason(SERVE_KEY, "Ready") == ("True", "Serving")
 
 
-async def test_a_changed_service_is_put_back(sim: Simulation) -> None:
-    """Another selector would send the questions to somebody else."""
+async def test_changed_service_is_restored(sim: Simulation) -> None:
+    """Another selector would send the requests to other pods."""
     await serving(sim)
     before = there(sim, SERVICE)["spec"]
     await sim.advance(100)
     sim.cluster.put({**there(sim, SERVICE), "spec": {**before, "selector": {"app": "other"}}})
     await sim.settle()
     assert there(sim, SERVICE)["spec"] == before
-    assert sim.said(SERVE_KEY, "Ready") == ("True", "Serving")
+    assert sim.status_and_reason(SERVE_KEY, "Ready") == ("True", "Serving")
 
 
-async def test_what_is_not_ours_is_left_alone(sim: Simulation) -> None:
+async def test_fields_of_other_owners_are_left_alone(sim: Simulation) -> None:
     """Defaults, another spelling, labels of others, `kubectl rollout restart`."""
     await serving(sim)
     await sim.advance(100)
@@ -114,8 +114,8 @@ async def test_what_is_not_ours_is_left_alone(sim: Simulation) -> None:
     assert there(sim, DEPLOYMENT)["spec"] == found["spec"]
 
 
-async def test_a_fight_costs_a_write_a_minute(sim: Simulation) -> None:
-    """Another controller that always answers is not fought faster, and the status names it."""
+async def test_contested_field_is_restored_once_a_minute(sim: Simulation) -> None:
+    """Another controller that always answers is not fought faster; the status names the field."""
     await serving(sim)
     await sim.advance(100)
     sim.cluster.writes.clear()
@@ -137,15 +137,15 @@ async def test_a_fight_costs_a_write_a_minute(sim: Simulation) -> None:
     assert "containers[main].image" in text
 
 
-def test_only_fields_that_were_taken_are_found() -> None:
-    """As a real API server writes them: lists by their keys, atomic maps as a whole."""
+def test_only_lost_fields_are_found() -> None:
+    """As a real API server records them: lists by their keys, atomic maps as a whole."""
     wanted = {
         "selector": {"a": "b"},
         "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 80}],
         "resources": {"limits": {"cpu": "1000m"}},
         "note": "",
     }
-    port = {"f:name": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}
+    port: dict[str, Any] = {"f:name": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}
     owned = {
         "f:selector": {},
         "f:ports": {'k:{"port":80,"protocol":"TCP"}': {".": {}, **port}},

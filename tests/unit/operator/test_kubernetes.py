@@ -10,7 +10,7 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
 from mens_operator.cluster import cache, kinds, kubernetes, reflector
-from tests.support.operator_fixtures import LEASE
+from tests.support.cluster_objects import LEASE
 
 NAMESPACES = 40
 

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from mens_operator.cluster import errors, in_memory, kinds, lease
-from tests.support.operator_fixtures import LEASE, Time, corpus
+from tests.support.cluster_objects import LEASE, ManualClock, corpus
 
 
 async def test_a_stopped_leader_finds_its_fence_down() -> None:
     """A leader that slept longer than its fence writes nothing, even before it looks."""
-    fake, time = in_memory.MemoryCluster(), Time()
+    fake, time = in_memory.MemoryCluster(), ManualClock()
     timing = lease.Timing(renew=0.01, poll=0.01)
     elector = lease.Elector(fake, LEASE, "one", timing=timing, clock=time)
     task = asyncio.create_task(elector.run())
@@ -28,7 +28,7 @@ async def test_a_stopped_leader_finds_its_fence_down() -> None:
 
 async def test_the_fence_counts_from_before_the_request() -> None:
     """A slow renewal does not lengthen what it allows."""
-    fake, time = in_memory.MemoryCluster(), Time()
+    fake, time = in_memory.MemoryCluster(), ManualClock()
 
     def slow(verb: str, _: kinds.Key) -> None:
         if verb == "create":
@@ -49,7 +49,7 @@ async def test_the_fence_counts_from_before_the_request() -> None:
 
 async def test_a_follower_judges_by_its_own_clock_since_it_saw_a_change() -> None:
     """A wrong clock of the leader, or an old renewTime, takes nothing over."""
-    fake, time = in_memory.MemoryCluster(), Time()
+    fake, time = in_memory.MemoryCluster(), ManualClock()
     old = {"holderIdentity": "one", "renewTime": "2001-01-01T00:00:00.000000Z"}
     meta = {"namespace": "default", "name": "mens-operator"}
     record = {"apiVersion": LEASE.kind.api_version, "kind": "Lease", "metadata": meta, "spec": old}
@@ -178,7 +178,7 @@ async def test_a_refused_lease_is_said_once_and_tried_on(
 
 async def test_reachable_counts_from_the_end_of_an_outage() -> None:
     """What asks for silence must not count the time when nobody could have said anything."""
-    time, away = Time(), [True]
+    time, away = ManualClock(), [True]
 
     class Server(in_memory.MemoryCluster):
         async def get(self, key: kinds.Key) -> kinds.Object | None:

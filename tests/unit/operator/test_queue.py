@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from mens_operator.cluster import errors, kinds, queue
-from tests.support.operator_fixtures import A, B, Time
+from tests.support.cluster_objects import A, B, ManualClock
 
 
 async def test_a_key_waits_for_its_earliest_deadline_once() -> None:
     """Wishes merge; the earliest wins."""
-    time, done = Time(), []
+    time, done = ManualClock(), []
     work = queue.WorkQueue(time)
     work.wake(A, 5)
     work.wake(A, 1)
@@ -31,7 +31,7 @@ async def test_a_key_waits_for_its_earliest_deadline_once() -> None:
 
 async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
     """Back-off is per key, doubles, and starts anew."""
-    time, pauses = Time(), []
+    time, pauses = ManualClock(), []
     work = queue.WorkQueue(time)
     work.wake(A)
     bad = True
@@ -57,7 +57,7 @@ async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
 
 async def test_an_api_server_that_is_away_is_asked_again_soon() -> None:
     """However long an outage lasts, all is looked at within 15 s of its end."""
-    time = Time()
+    time = ManualClock()
     work = queue.WorkQueue(time)
     work.wake(A)
 
@@ -138,7 +138,7 @@ async def test_stopping_lets_what_is_in_flight_end() -> None:
 
 async def test_a_key_may_fail_for_days() -> None:
     """The pause stays at a minute; doubling it must never overflow."""
-    time = Time()
+    time = ManualClock()
     work = queue.WorkQueue(time)
     work.wake(A)
 
@@ -157,7 +157,7 @@ async def test_a_key_may_fail_for_days() -> None:
 
 async def test_news_do_not_end_a_back_off_but_an_edit_does() -> None:
     """What a failing reconcile wrote itself comes back as news, before and after it has failed."""
-    time, runs = Time(), []
+    time, runs = ManualClock(), []
     work = queue.WorkQueue(time)
     work.wake(A)
 
@@ -180,7 +180,7 @@ async def test_news_do_not_end_a_back_off_but_an_edit_does() -> None:
 
 async def test_an_edit_during_work_that_fails_is_worked_on_at_once() -> None:
     """The failure was about what is no more."""
-    time, runs = Time(), []
+    time, runs = ManualClock(), []
     work = queue.WorkQueue(time)
     work.wake(A)
 
@@ -198,7 +198,7 @@ async def test_an_edit_during_work_that_fails_is_worked_on_at_once() -> None:
 @pytest.mark.parametrize(("asked", "pause"), [(None, 0.5), (7.0, 7.0), (3600.0, 60.0)])
 async def test_a_busy_api_server_says_how_long_to_wait(asked: float | None, pause: float) -> None:
     """Retry-After of a 429 lengthens the pause, up to the longest."""
-    time = Time()
+    time = ManualClock()
     work = queue.WorkQueue(time)
     work.wake(A)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mens_operator.cluster import cache, errors, in_memory, kinds, port, reflector
-from tests.support.operator_fixtures import A, Time, corpus
+from tests.support.cluster_objects import A, ManualClock, corpus
 
 
 class Flaky(in_memory.MemoryCluster):
@@ -65,7 +65,7 @@ async def test_after_410_the_follower_lists_again_else_it_keeps_its_version(
 
 async def test_bookmarks_are_heard_and_move_the_version() -> None:
     """Liveness asks when anything was heard; a quiet kind has its bookmarks."""
-    fake, time = in_memory.MemoryCluster(), Time()
+    fake, time = in_memory.MemoryCluster(), ManualClock()
     known = cache.Cache(lambda _key, _obj: None)
     follower = reflector.Follower(fake, reflector.Scope(kinds.CORPUS, None), known, clock=time)
     task = asyncio.create_task(follower.run())

@@ -1,11 +1,11 @@
-"""Laws of the planner, on states that nobody would think of."""
+"""Properties of the planner, on random states."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +21,7 @@ from tests.support import simulation
 
 NOW = simulation.START
 UID = "00000000-0000-4000-8000-000000000001"
-MODELS = {
+MODELS: Final[Mapping[str, type[corpus.MensCorpus | trainrun.MensTrainRun | serve.MensServe]]] = {
     "MensCorpus": corpus.MensCorpus,
     "MensTrainRun": trainrun.MensTrainRun,
     "MensServe": serve.MensServe,
@@ -70,12 +70,12 @@ conditions = st.lists(
 )
 
 
-told = st.sampled_from(["", "{}", '{"base": 1}', "no JSON"])
+mens_jobs = st.sampled_from(["", "{}", '{"base": 1}', "no JSON"])
 deployed = st.fixed_dictionaries(
     {},
     optional={
         "replicas": small,
-        "template": told.map(
+        "template": mens_jobs.map(
             lambda text: {
                 "spec": {
                     "containers": [{"name": "main", "env": [{"name": "MENS_JOB", "value": text}]}]
@@ -157,7 +157,7 @@ def children(draw: st.DrawFn, spec_key: str) -> list[dict[str, Any]]:
     return found
 
 
-troubles = st.builds(
+problems = st.builds(
     facts.Problem,
     st.sampled_from([reasons.OBJECT_NOT_FOUND, reasons.STORAGE_DENIED, reasons.PICKLE_REFUSED]),
     st.text(max_size=20),
@@ -186,14 +186,14 @@ def resource(kind: str) -> dict[str, Any]:
 
 def answer(query: facts.Query, drawn: Any) -> facts.Answer:
     """An answer that fits the query."""
-    kind, trouble, said = drawn
-    if kind == "trouble":
-        return trouble  # type: ignore[no-any-return]
+    kind, problem, progress_ = drawn
+    if kind == "problem":
+        return problem  # type: ignore[no-any-return]
     match query:
         case facts.Storage():
             return facts.StorageReady()
         case facts.Progress():
-            return said  # type: ignore[no-any-return]
+            return progress_  # type: ignore[no-any-return]
         case _:
             return _artifact(kind == "unlicensed")
 
@@ -209,7 +209,7 @@ def _artifact(unlicensed: bool) -> facts.Artifact:
 
 
 drawn_answers = st.tuples(
-    st.sampled_from(["good", "unlicensed", "trouble", "trouble"]), troubles, progress
+    st.sampled_from(["good", "unlicensed", "problem", "problem"]), problems, progress
 )
 
 
@@ -265,7 +265,7 @@ def applied(
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_planning_is_total_and_idempotent(data: st.DataObject) -> None:
-    """Whatever is observed: no crash, a status the model reads back, and a second plan is empty."""
+    """For any observation: no crash, a valid status, and a second plan without changes."""
     kind = data.draw(st.sampled_from(sorted(MODELS)))
     raw = resource(kind)
     first, _ = answered(raw, [], ("good", None, None))
@@ -285,7 +285,7 @@ def test_planning_is_total_and_idempotent(data: st.DataObject) -> None:
     if any(removal.kind == kind for removal in outcome.removals):
         return
     again = plan(after, now_there, answers)
-    for _ in range(4):  # A new Job, a recorded end: each pass may lead to one more, never for ever.
+    for _ in range(4):  # A new Job, a recorded end: each pass may lead to one more, but it ends.
         if _is_quiet(again, after):
             break
         after, now_there = applied(after, now_there, again)
@@ -300,8 +300,8 @@ def _is_quiet(outcome: outcomes.Outcome, raw: Mapping[str, Any]) -> bool:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_an_end_is_latched(data: st.DataObject) -> None:
-    """Once Succeeded is True or False, no observation brings back a Job while the spec stays."""
+def test_end_is_latched(data: st.DataObject) -> None:
+    """Once Succeeded is True or False, no observation creates a Job while the spec stays."""
     raw = resource("MensCorpus")
     end = data.draw(st.sampled_from(["True", "False"]))
     stamp = "2026-01-01T11:30:00Z"
@@ -325,15 +325,15 @@ def test_an_end_is_latched(data: st.DataObject) -> None:
     outcome, _ = answered(raw, kids, data.draw(drawn_answers))
     assert not outcome.objects
     assert outcome.status is not None
-    said = {item["type"]: item["status"] for item in outcome.status["conditions"]}
-    assert said["Succeeded"] == end
+    states = {item["type"]: item["status"] for item in outcome.status["conditions"]}
+    assert states["Succeeded"] == end
 
 
-def test_all_conditions_are_stated_on_the_first_visit() -> None:
-    """Each type, with the generation that was looked at, a reason and a message."""
+def test_first_plan_sets_all_conditions() -> None:
+    """Each type, with the observed generation, a reason and a message."""
     for kind in MODELS:
-        trouble = ("trouble", facts.Problem(reasons.STORAGE_DENIED, "no", storage=True), None)
-        outcome, _ = answered(resource(kind), [], trouble)
+        problem = ("problem", facts.Problem(reasons.STORAGE_DENIED, "no", storage=True), None)
+        outcome, _ = answered(resource(kind), [], problem)
         assert outcome.status is not None
         found = outcome.status["conditions"]
         assert {item["type"] for item in found} == set(planner.CONDITION_TYPES[kind][0])
@@ -347,8 +347,8 @@ def test_all_conditions_are_stated_on_the_first_visit() -> None:
     name=st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,120}[a-z0-9])?", fullmatch=True),
     attempt=st.integers(1, 9999),
 )
-def test_names_are_valid_and_read_back(name: str, attempt: int) -> None:
-    """At most 63 characters, a DNS label, and the attempt can be read from it."""
+def test_names_round_trip(name: str, attempt: int) -> None:
+    """At most 63 characters, a DNS label, and the attempt can be parsed from it."""
     key = names.key(name)
     job = names.job(name, key, attempt)
     assert len(job) <= 63
@@ -363,12 +363,12 @@ def test_names_are_valid_and_read_back(name: str, attempt: int) -> None:
 
 
 def test_names_do_not_depend_on_the_process() -> None:
-    """A restart must find the Job that it made."""
+    """A restarted operator must find the Job that it created."""
     assert names.key("a", {"b": 1, "a": [2]}) == "166b1d780e"
     assert names.key({"a": 1, "b": 2}) == names.key({"b": 2, "a": 1})
 
 
 def test_kinds_agree_with_the_api() -> None:
-    """The cluster room and mens.api call the kinds by the same names."""
+    """`cluster.kinds` and `mens.api` use the same plural names."""
     for kind in kinds.RESOURCES:
         assert MODELS[kind.name].NAMES.plural == kind.plural

@@ -1,4 +1,4 @@
-"""Small pieces for tests of the operator's machinery: a clock that is told, two keys, a corpus."""
+"""Object keys, a MensCorpus as JSON and a manual clock, for tests of the cluster modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ B = kinds.Key(kinds.CORPUS, "default", "b")
 LEASE = kinds.Key(kinds.LEASE, "default", "mens-operator")
 
 
-class Time:
+class ManualClock:
+    """Seconds that change only when a test sets `now`."""
+
     def __init__(self) -> None:
         self.now = 0.0
 
