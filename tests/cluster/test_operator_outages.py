@@ -150,9 +150,7 @@ async def kubelet(
 async def succeeded(space: operator_process.Space, names: list[str], seconds: float = 60) -> None:
     for name in names:
         await space.wait(
-            functools.partial(
-                space.status_and_reason, space.key(kinds.CORPUS, name), "Succeeded"
-            ),
+            functools.partial(space.status_and_reason, space.key(kinds.CORPUS, name), "Succeeded"),
             lambda state: state == ("True", "Succeeded"),
             seconds,
         )
