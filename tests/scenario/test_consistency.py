@@ -139,8 +139,11 @@ IMPOSSIBLE: Final[dict[str, Callable[[State], object]]] = {
 """Message of a violation -> a change of STATE that causes it."""
 
 
+PARSED: Final[State] = yaml.safe_load(STATE)
+
+
 def read() -> State:
-    return copy.deepcopy(dict(yaml.safe_load(STATE)))
+    return copy.deepcopy(PARSED)
 
 
 def test_possible_state_is_accepted() -> None:
