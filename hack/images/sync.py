@@ -139,9 +139,9 @@ class _Run:
             if self.references[image.name] == reference:
                 self.store.tag(catalog.latest(image), reference)
                 return
-            # The sources changed meanwhile: nobody knows which the image has.
-        raise errors.ToolError(
             # The sources changed meanwhile: the image may have any mix of them.
+        raise errors.ToolError(
+            f"the sources of {image.name} changed during three builds in a row; run it again"
         )
 
     def _check(self) -> None:
