@@ -132,7 +132,7 @@ def test_troubleshooting_explains_why_a_row_is_missing() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     explained = set(re.findall(r"^\| ([A-Z][A-Za-z]+) \|", page, re.M))
     engine = ROOT / "trainer-image" / "src" / "mens_corpus"
-    modules = [*(engine / "extractors").glob("*.py"), engine / "collector.py"]
+    modules = [*(engine / "extractors").glob("*.py"), engine / "source_pipeline.py"]
     written = {
         node.value
         for path in [*modules, engine / "selection.py"]

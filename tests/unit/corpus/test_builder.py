@@ -1,4 +1,4 @@
-"""Whole builds over trees in memory: accounting, licenses, duplicates, split, equal bytes."""
+"""Complete builds with readers in memory: accounting, licenses, duplicates, split, equal bytes."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ from hypothesis import strategies as st
 from mens.api import corpus, kube, reasons
 from mens.artifacts import manifests, publisher
 from mens.provenance import clearance, licenses
-from mens_corpus import accounting, builder, errors, jsonl
-from mens_corpus.readers import local, trees
+from mens.runtime import errors
+from mens_corpus import accounting, builder, jsonl
+from mens_corpus.readers import base, local
 
 LICENSE = (Path(__file__).parents[3] / "LICENSE").read_bytes()
-"""The project's own: Apache-2.0."""
+"""The license of this project: Apache-2.0."""
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n"
 
 
-class MemoryTree:
-    """Documents in memory, listed in an order of the test's choice."""
+class MemoryReader:
+    """Documents in memory, listed in a random order if `rng` is given."""
 
-    def __init__(self, documents: Mapping[str, bytes], chance: random.Random | None = None) -> None:
+    def __init__(self, documents: Mapping[str, bytes], rng: random.Random | None = None) -> None:
         self._documents = dict(documents)
-        self._chance = chance
-        self.uri = "memory:tree"
+        self._rng = rng
+        self.uri = "memory:documents"
 
-    def entries(self) -> Iterator[trees.Entry]:
+    def documents(self) -> Iterator[base.Document]:
         if not self._documents:
-            raise errors.SourceMissing(reasons.SOURCE_NOT_FOUND, "there is nothing; add it")
+            raise base.SourceNotFoundError(
+                reasons.SOURCE_NOT_FOUND, "the source is empty; add documents"
+            )
         names = list(self._documents)
-        if self._chance:
-            self._chance.shuffle(names)
-        yield from (trees.Entry(name, len(self._documents[name])) for name in names)
+        if self._rng:
+            self._rng.shuffle(names)
+        yield from (base.Document(name, len(self._documents[name])) for name in names)
 
-    def read(self, entry: trees.Entry) -> bytes | None:
-        data = self._documents[entry.path]
-        return data if len(data) <= trees.DOCUMENT_LIMIT else None
+    def read(self, document: base.Document) -> bytes | None:
+        data = self._documents[document.path]
+        return data if len(data) <= base.DOCUMENT_LIMIT else None
 
     def close(self) -> None:
         pass
@@ -63,27 +66,27 @@ def spec(*sources: dict[str, Any], **fields: Any) -> corpus.MensCorpusSpec:
 
 def build(
     into: Path,
-    wanted: corpus.MensCorpusSpec,
+    corpus_spec: corpus.MensCorpusSpec,
     documents: Mapping[str, Mapping[str, bytes]],
-    chance: random.Random | None = None,
+    rng: random.Random | None = None,
     name: str = "test",
-    tree: trees.Tree | None = None,
-) -> builder.Built:
-    around = builder.Surroundings(
-        open_tree=lambda source: tree or MemoryTree(documents.get(source.name, {}), chance),
-        table=licenses.builtin(),
+    reader: base.Reader | None = None,
+) -> builder.BuildResult:
+    context = builder.BuildContext(
+        open_reader=lambda source: reader or MemoryReader(documents.get(source.name, {}), rng),
+        license_table=licenses.builtin(),
         scratch=into,
         producer="test",
-        report=lambda stage, done, total, rows: None,
+        report_progress=lambda stage, done, total, rows: None,
     )
-    return builder.build(name, wanted, around)
+    return builder.build(name, corpus_spec, context)
 
 
-def rows(built: builder.Built, stem: str) -> list[dict[str, Any]]:
+def rows(built: builder.BuildResult, stem: str) -> list[dict[str, Any]]:
     return [orjson.loads(x) for x in jsonl.read_lines(built.folder / f"{stem}.jsonl.zst")]
 
 
-def content(built: builder.Built) -> dict[str, bytes]:
+def content(built: builder.BuildResult) -> dict[str, bytes]:
     """Every byte of the artifact, the manifest included."""
     local = list(publisher.local_files(built.folder))
     manifest = built.draft.with_files(publisher.describe(name, path) for name, path in local)
@@ -99,8 +102,8 @@ GOOD = {
 }
 
 
-def test_a_row_has_the_fields_of_the_lanes(tmp_path: Path) -> None:
-    """Every field that upstream's readers and ours rely on, with license and place."""
+def test_row_has_all_fields(tmp_path: Path) -> None:
+    """Every field that upstream tools and the trainer use, with license and location."""
     built = build(tmp_path, spec(), {"code": GOOD})
     (row,) = [
         row
@@ -128,16 +131,19 @@ def test_a_row_has_the_fields_of_the_lanes(tmp_path: Path) -> None:
     }
 
 
-def test_the_artifact_carries_license_notice_and_counts(tmp_path: Path) -> None:
-    """LICENSES/ holds the captured text, NOTICE the source's own words, details the counts."""
+def test_artifact_contains_licenses_notice_and_accounting(tmp_path: Path) -> None:
+    """LICENSES/ contains the license text, NOTICE that of the source, and details the counts."""
     built = build(tmp_path, spec(), {"code": GOOD})
     files = content(built)
     assert files["LICENSES/Apache-2.0.txt"] == LICENSE
     assert b"This product is made of tests." in files["NOTICE"]
     assert built.draft.compliance.license_expression == "Apache-2.0"
     assert [item.license_expression for item in built.draft.inputs] == ["Apache-2.0"]
-    assert built.draft.details["rows"] == {"train": built.train, "validation": built.validation}
-    assert built.train + built.validation == 4
+    assert built.draft.details["rows"] == {
+        "train": built.train_rows,
+        "validation": built.validation_rows,
+    }
+    assert built.train_rows + built.validation_rows == 4
     assert built.draft.details["fingerprint"] == str(built.fingerprint)
 
 
@@ -158,108 +164,112 @@ TREE = st.dictionaries(
 @given(
     TREE, TREE, st.booleans(), st.randoms(use_true_random=False), st.sampled_from(["1.0", "0.5"])
 )
-def test_equal_documents_give_equal_bytes_and_balanced_accounts(
+def test_equal_documents_give_equal_bytes_and_balanced_accounting(
     first: dict[str, bytes],
     second: dict[str, bytes],
     licensed: bool,
-    chance: random.Random,
+    rng: random.Random,
     weight: str,
 ) -> None:
-    """In whatever order a tree lists its documents; no group on both sides, nothing lost."""
+    """In any order of the documents; no group is in both splits, no candidate is lost."""
     documents = {"one": {"LICENSE": LICENSE, "z.py": function("z").encode(), **first}}
     documents["two"] = {**second, **({"LICENSE": LICENSE} if licensed else {})}
-    wanted = spec(source("one"), source("two", weight=weight), split={"validationFraction": "0.2"})
+    corpus_spec = spec(
+        source("one"), source("two", weight=weight), split={"validationFraction": "0.2"}
+    )
     found: list[dict[str, bytes] | str] = []
-    for order in (None, chance):
+    for each in (None, rng):
         with TemporaryDirectory() as scratch:
             try:
-                built = build(Path(scratch), wanted, documents, order)
-            except errors.InputWrong as e:
+                built = build(Path(scratch), corpus_spec, documents, each)
+            except errors.InvalidInputError as e:
                 found.append(f"{e.reason}: {e}")
                 continue
             found.append(content(built))
-            _check_laws(built)
+            _check_invariants(built)
     assert found[0] == found[1]
 
 
-def _check_laws(built: builder.Built) -> None:
-    built.ledger.check()
+def _check_invariants(built: builder.BuildResult) -> None:
+    built.counters.check_balance()
     train, validation = rows(built, "train"), rows(built, "validation")
     groups = [
-        {(row["source"], row["metadata"]["path"]) for row in side} for side in (train, validation)
+        {(row["source"], row["metadata"]["path"]) for row in split} for split in (train, validation)
     ]
     assert not groups[0] & groups[1]
     texts = [(row["prompt"], row["response"]) for row in train + validation]
     assert len(texts) == len(set(texts))
-    for side in (train, validation):
-        ids = [row["id"] for row in side]
+    for split in (train, validation):
+        ids = [row["id"] for row in split]
         assert ids == sorted(ids)
-    assert len(texts) == built.ledger.total(accounting.Fate.EMITTED)
+    assert len(texts) == built.counters.total(accounting.Outcome.EMITTED)
     quarantined = list(jsonl.read_lines(built.folder / "quarantine.jsonl.zst"))
-    assert len(quarantined) == built.ledger.total(accounting.Fate.QUARANTINED)
+    assert len(quarantined) == built.counters.total(accounting.Outcome.QUARANTINED)
     assert b"ABCDEFGH23456723" not in b"".join(quarantined)
 
 
-def test_of_equal_rows_the_earlier_source_keeps_its_own(tmp_path: Path) -> None:
-    """Also where the later source has the smaller path."""
-    wanted = spec(source("second"), source("first"), split={"validationFraction": "0"})
+def test_duplicate_in_the_earlier_source_is_kept(tmp_path: Path) -> None:
+    """Even if the path in the later source sorts first."""
+    corpus_spec = spec(source("second"), source("first"), split={"validationFraction": "0"})
     documents = {
         "second": {"z.py": (HEADER + function("same")).encode()},
         "first": {"a.py": (HEADER + function("same")).encode()},
     }
-    built = build(tmp_path, wanted, documents)
+    built = build(tmp_path, corpus_spec, documents)
     assert [row["source"] for row in rows(built, "train")] == ["second"]
-    assert built.ledger["first"].fates[accounting.Fate.DEDUPLICATED] == {"Exact": 1}
+    assert built.counters["first"].outcomes[accounting.Outcome.DEDUPLICATED] == {"Exact": 1}
     assert [item.name for item in built.draft.inputs] == ["second"]
 
 
-def fates(built: builder.Built, fate: accounting.Fate) -> dict[str, int]:
-    return dict(built.ledger["code"].fates[fate])
+def reasons_of(built: builder.BuildResult, outcome: accounting.Outcome) -> dict[str, int]:
+    return dict(built.counters["code"].outcomes[outcome])
 
 
 @pytest.mark.parametrize(
-    ("document", "fate", "reason"),
+    ("document", "outcome", "reason"),
     [
-        (b"def broken(:\n", accounting.Fate.QUARANTINED, "SyntaxError"),
-        (b"x = '\xff'\n", accounting.Fate.QUARANTINED, "NotDecodable"),
-        (b"x" * (trees.DOCUMENT_LIMIT + 1), accounting.Fate.QUARANTINED, "TooLarge"),
-        (b"x = 1\n", accounting.Fate.FILTERED, "NothingFound"),
+        (b"def broken(:\n", accounting.Outcome.QUARANTINED, "SyntaxError"),
+        (b"x = '\xff'\n", accounting.Outcome.QUARANTINED, "NotDecodable"),
+        (b"x" * (base.DOCUMENT_LIMIT + 1), accounting.Outcome.QUARANTINED, "TooLarge"),
+        (b"x = 1\n", accounting.Outcome.FILTERED, "NothingFound"),
         (
             b"# SPDX-License-Identifier: LicenseRef-Own\n" + function("own").encode(),
-            accounting.Fate.QUARANTINED,
+            accounting.Outcome.QUARANTINED,
             "LicenseUnknown",
         ),
         (
             b"# SPDX-License-Identifier: GPL-3.0-only\n" + function("own").encode(),
-            accounting.Fate.QUARANTINED,
+            accounting.Outcome.QUARANTINED,
             "LicenseNotAllowed",
         ),
         (
             function("s", "x = 'AKIA" + "ABCDEFGH23456723'").encode(),
-            accounting.Fate.QUARANTINED,
+            accounting.Outcome.QUARANTINED,
             "SecretFound",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_left_out_is_accounted_for(
-    tmp_path: Path, document: bytes, fate: accounting.Fate, reason: str
+def test_excluded_document_is_accounted_for(
+    tmp_path: Path, document: bytes, outcome: accounting.Outcome, reason: str
 ) -> None:
-    """One bad document beside good ones: the build goes on and says what became of it."""
+    """One bad document beside good ones: the build continues and counts its outcome."""
     built = build(tmp_path, spec(), {"code": GOOD | {"bad.py": document}})
-    assert fates(built, fate) == {reason: 1}
-    assert built.train + built.validation == 4
+    assert reasons_of(built, outcome) == {reason: 1}
+    assert built.train_rows + built.validation_rows == 4
 
 
-def test_a_named_document_that_nothing_understands_is_accounted_for(tmp_path: Path) -> None:
-    """It was asked for by a pattern, so it must not vanish."""
-    wanted = spec(source(include=["**"]))
-    built = build(tmp_path, wanted, {"code": GOOD | {"data.csv": b"1,2"}})
-    assert fates(built, accounting.Fate.FILTERED) == {"NoExtractor": 3}  # LICENSE and NOTICE too
+def test_selected_document_without_extractor_is_accounted_for(tmp_path: Path) -> None:
+    """A pattern selects it, so it must appear in the accounting."""
+    corpus_spec = spec(source(include=["**"]))
+    built = build(tmp_path, corpus_spec, {"code": GOOD | {"data.csv": b"1,2"}})
+    assert reasons_of(built, accounting.Outcome.FILTERED) == {
+        "NoExtractor": 3
+    }  # LICENSE and NOTICE too
 
 
-def test_the_quarantine_never_quotes_what_it_sets_aside(tmp_path: Path) -> None:
-    """It is published: a secret in a heading or a name is not in it, only where to look."""
+def test_quarantine_contains_no_text_of_candidates(tmp_path: Path) -> None:
+    """It is published: only the location of a secret in a heading or name, not the secret."""
     key = b"AKIA" + b"ABCDEFGH23456723"
     body = b"A body that is long enough to answer a question about it.\n"
     documents = {**GOOD, "b/d.md": b"# Use key " + key + b" now\n\n" + body}
@@ -279,11 +289,11 @@ def test_the_quarantine_never_quotes_what_it_sets_aside(tmp_path: Path) -> None:
             assert key.lower() not in text.lower(), path
 
 
-def test_a_class_that_is_not_allowed_is_quarantined(tmp_path: Path) -> None:
-    """With only such rows the build fails with that reason."""
-    wanted = spec(licensePolicy={"allowClasses": ["Permissive"]})
-    with pytest.raises(errors.InputWrong) as caught:
-        build(tmp_path, wanted, {"code": GOOD})
+def test_license_class_that_is_not_allowed_is_quarantined(tmp_path: Path) -> None:
+    """If all rows are quarantined, the build fails with that reason."""
+    corpus_spec = spec(licensePolicy={"allowClasses": ["Permissive"]})
+    with pytest.raises(errors.InvalidInputError) as caught:
+        build(tmp_path, corpus_spec, {"code": GOOD})
     assert caught.value.reason == reasons.LICENSE_NOT_ALLOWED
 
 
@@ -306,27 +316,27 @@ BAD: list[tuple[str, dict[str, Any], dict[str, bytes], str]] = [
 @pytest.mark.parametrize(
     ("fields", "documents", "reason"), [x[1:] for x in BAD], ids=[x[0] for x in BAD]
 )
-def test_a_build_without_rows_says_why(
+def test_empty_corpus_reports_its_cause(
     tmp_path: Path, fields: dict[str, Any], documents: dict[str, bytes], reason: str
 ) -> None:
-    """One reason each, and a message with the next step."""
-    with pytest.raises(errors.InputWrong) as caught:
+    """A specific reason, and a message with the next step."""
+    with pytest.raises(errors.InvalidInputError) as caught:
         build(tmp_path, spec(source(**fields)), {"code": documents})
     assert caught.value.reason == reason
     assert ";" in str(caught.value)
     assert 'validationFraction to "0"' not in str(caught.value), "no run can use such a corpus"
 
 
-def test_an_optional_source_may_be_missing(tmp_path: Path) -> None:
-    """It is left out and the accounting says so."""
-    wanted = spec(source(), source("more", optional=True))
-    built = build(tmp_path, wanted, {"code": GOOD})
-    assert built.ledger["more"].skipped == reasons.SOURCE_NOT_FOUND
-    assert "skipped: SourceNotFound" in accounting.table(built.ledger.to_object())
+def test_missing_optional_source_is_skipped(tmp_path: Path) -> None:
+    """The accounting records the reason."""
+    corpus_spec = spec(source(), source("more", optional=True))
+    built = build(tmp_path, corpus_spec, {"code": GOOD})
+    assert built.counters["more"].skipped == reasons.SOURCE_NOT_FOUND
+    assert "skipped: SourceNotFound" in accounting.format_table(built.counters.to_object())
 
 
-def test_a_declaration_counts_where_the_text_is_unknown(tmp_path: Path) -> None:
-    """The unknown text travels under a name of its own, and whoever trains on it is content."""
+def test_declaration_applies_if_the_text_is_unreviewed(tmp_path: Path) -> None:
+    """The artifact includes the text as LicenseRef-Unreviewed, and training is allowed."""
     documents = {
         "LICENSE": b"Do what is right.\n",
         "a.py": function("a").encode(),
@@ -346,26 +356,28 @@ def test_a_declaration_counts_where_the_text_is_unknown(tmp_path: Path) -> None:
     assert (judged.ok, judged.reason) == (True, reasons.LICENSE_CLEARED)
 
 
-def test_a_license_file_that_cannot_be_read_blocks_what_it_covers(tmp_path: Path) -> None:
-    """Also with a declaration, since its text cannot travel; the quarantine names the file."""
-    too_large = b"x" * (trees.DOCUMENT_LIMIT + 1)
+def test_unreadable_license_file_blocks_its_documents(tmp_path: Path) -> None:
+    """Even with a declaration, because the text is missing; the quarantine names the file."""
+    too_large = b"x" * (base.DOCUMENT_LIMIT + 1)
     vendor = {"vendor/LICENSE": too_large, "vendor/v.py": function("v").encode()}
-    wanted = spec(source(license="Apache-2.0"))
-    built = build(tmp_path / "a", wanted, {"code": GOOD | vendor})
-    assert fates(built, accounting.Fate.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
+    corpus_spec = spec(source(license="Apache-2.0"))
+    built = build(tmp_path / "a", corpus_spec, {"code": GOOD | vendor})
+    assert reasons_of(built, accounting.Outcome.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
     (line,) = jsonl.read_lines(built.folder / "quarantine.jsonl.zst")
     assert orjson.loads(line)["message"].startswith(
         "the license file vendor/LICENSE cannot be read (more than 4194304 bytes); "
     )
     without = spec(source(license="Apache-2.0", exclude=["vendor/LICENSE"]))
-    assert build(tmp_path / "b", without, {"code": GOOD | vendor}).train == built.train + 1
-    with pytest.raises(errors.InputWrong, match="NOTICE cannot be read") as caught:
-        build(tmp_path / "c", wanted, {"code": GOOD | {"NOTICE": too_large}})
+    assert (
+        build(tmp_path / "b", without, {"code": GOOD | vendor}).train_rows == built.train_rows + 1
+    )
+    with pytest.raises(errors.InvalidInputError, match="NOTICE cannot be read") as caught:
+        build(tmp_path / "c", corpus_spec, {"code": GOOD | {"NOTICE": too_large}})
     assert caught.value.reason == reasons.SOURCE_INVALID
 
 
-def test_a_license_file_may_be_a_link(tmp_path: Path) -> None:
-    """It counts where it stands, with the text it leads to; a linked document counts once."""
+def test_license_file_can_be_a_link(tmp_path: Path) -> None:
+    """It applies to its own folder, with the text of its target; a linked document counts once."""
     root = tmp_path / "tree"
     (root / "legal").mkdir(parents=True)
     (root / "src").mkdir()
@@ -377,15 +389,15 @@ def test_a_license_file_may_be_a_link(tmp_path: Path) -> None:
     (root / "lost").mkdir()
     (root / "lost" / "LICENSE").symlink_to("/nowhere")
     (root / "lost" / "d.py").write_text(function("d"))
-    built = build(tmp_path / "out", spec(), {}, tree=local.FolderTree(root))
+    built = build(tmp_path / "out", spec(), {}, reader=local.LocalReader(root))
     assert built.draft.compliance.license_expression == "Apache-2.0"
-    assert (built.train, built.validation) == (1, 1)
-    assert built.ledger["code"].documents == 3
-    assert fates(built, accounting.Fate.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
+    assert (built.train_rows, built.validation_rows) == (1, 1)
+    assert built.counters["code"].documents == 3
+    assert reasons_of(built, accounting.Outcome.QUARANTINED) == {reasons.LICENSE_UNKNOWN: 1}
 
 
-def test_a_header_in_an_example_is_no_header(tmp_path: Path) -> None:
-    """Markdown that explains SPDX is not licensed by its example; a comment at its top counts."""
+def test_header_in_an_example_is_ignored(tmp_path: Path) -> None:
+    """An example in Markdown does not license the document; a comment at its top does."""
     line = b"    SPDX-License-Identifier: MIT\n"
     body = b"# T\n\nWrite this line into your files, and nothing else:\n\n" + line
     comment = b"<!--\nSPDX-License-Identifier: Apache-2.0\n-->\n" + body.replace(
@@ -400,7 +412,7 @@ def test_a_header_in_an_example_is_no_header(tmp_path: Path) -> None:
 
 
 def test_equal_fingerprints_mean_equal_files(tmp_path: Path) -> None:
-    """Also where two corpora have different names: what differs is named in the manifest alone."""
+    """Even if the names of the corpora differ: only the manifest contains the name."""
     first = build(tmp_path / "a", spec(), {"code": GOOD})
     second = build(tmp_path / "b", spec(), {"code": GOOD}, name="other")
     assert first.fingerprint == second.fingerprint
@@ -410,8 +422,8 @@ def test_equal_fingerprints_mean_equal_files(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_the_fingerprint_follows_everything_that_counts(tmp_path: Path) -> None:
-    """Documents, license files, limits and seeds; not what the pod asks for."""
+def test_fingerprint_covers_all_inputs(tmp_path: Path) -> None:
+    """Documents, license files, limits and seeds, but not resources of the pod."""
     variants = [
         build(tmp_path / "a", spec(), {"code": GOOD}),
         build(tmp_path / "b", spec(), {"code": GOOD | {"a.py": function("other").encode()}}),

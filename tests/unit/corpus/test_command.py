@@ -1,4 +1,4 @@
-"""`mens corpus`: the same build for a person."""
+"""The `mens corpus` command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE = HEADER + 'def f{0}(a):\n    """Do number {0}."""\n    return {0}\n'
 
 
 def run(*arguments: str, objects: memory_store.MemoryStore | None = None) -> int:
-    """As `mens corpus …` would."""
+    """Run `mens corpus` with these arguments; returns the exit code."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
     command.register(commands)
@@ -29,7 +29,7 @@ def run(*arguments: str, objects: memory_store.MemoryStore | None = None) -> int
 
 
 @pytest.fixture
-def described(tmp_path: Path) -> Path:
+def spec_path(tmp_path: Path) -> Path:
     """A folder of code and a file that describes the corpus."""
     (tmp_path / "code").mkdir()
     for number in range(4):
@@ -44,11 +44,11 @@ def write(path: Path, source: dict[str, Any]) -> Path:
 
 
 def test_build_and_show(
-    tmp_path: Path, described: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, spec_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A local folder becomes a dataset with a manifest, and its rows can be looked at."""
-    assert run("build", "-f", str(described), "-o", str(tmp_path / "out")) == 0
-    assert "3 train + 1 validation rows" in capsys.readouterr().out
+    """A local folder becomes a dataset with a manifest; show prints its rows."""
+    assert run("build", "-f", str(spec_path), "-o", str(tmp_path / "out")) == 0
+    assert "3 training rows, 1 validation rows" in capsys.readouterr().out
     manifest = manifests.Manifest.parse((tmp_path / "out" / "manifest.json").read_bytes())
     assert (manifest.name, manifest.compliance.license_expression) == ("mine", "Apache-2.0")
     assert run("show", str(tmp_path / "out"), "-n", "1") == 0
@@ -57,18 +57,18 @@ def test_build_and_show(
     assert '=> {"name":"f' in shown
 
 
-def test_yaml_is_read_too(tmp_path: Path, described: Path) -> None:
-    """JSON is YAML; here the suffix decides who reads it."""
+def test_spec_in_yaml(tmp_path: Path, spec_path: Path) -> None:
+    """The suffix selects the parser; JSON is valid YAML."""
     pytest.importorskip("yaml")
-    renamed = described.rename(tmp_path / "corpus.yaml")
+    renamed = spec_path.rename(tmp_path / "corpus.yaml")
     assert run("build", "-f", str(renamed), "-o", str(tmp_path / "out")) == 0
 
 
-def test_a_folder_with_something_in_it_is_left_alone(
-    tmp_path: Path, described: Path, capsys: pytest.CaptureFixture[str]
+def test_output_folder_must_be_empty(
+    tmp_path: Path, spec_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of a person's is overwritten."""
-    assert run("build", "-f", str(described), "-o", str(tmp_path)) == 1
+    """Existing files are not overwritten."""
+    assert run("build", "-f", str(spec_path), "-o", str(tmp_path)) == 1
     assert "is not empty" in capsys.readouterr().err
 
 
@@ -81,28 +81,28 @@ def test_a_folder_with_something_in_it_is_left_alone(
         ({"name": "code", "folder": "code", "tint": "red"}, "tint"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_error_is_one_line(
     tmp_path: Path,
-    described: Path,
+    spec_path: Path,
     capsys: pytest.CaptureFixture[str],
     source: dict[str, Any],
     message: str,
 ) -> None:
-    """With the field or the source, and no traceback."""
-    write(described, source)
-    assert run("build", "-f", str(described), "-o", str(tmp_path / "out")) == 64
-    said = capsys.readouterr().err.strip()
-    assert message in said
-    assert "\n" not in said
+    """It names the field or the source, and there is no traceback."""
+    write(spec_path, source)
+    assert run("build", "-f", str(spec_path), "-o", str(tmp_path / "out")) == 64
+    printed = capsys.readouterr().err.strip()
+    assert message in printed
+    assert "\n" not in printed
 
 
-def test_a_store_is_built_into_and_shown_from(
-    tmp_path: Path, described: Path, capsys: pytest.CaptureFixture[str]
+def test_build_into_a_store_and_show_from_it(
+    tmp_path: Path, spec_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was published is fetched again and verified before it is shown."""
+    """A published dataset is downloaded and verified before it is shown."""
     objects = memory_store.MemoryStore(["bucket"])
     where = "s3://bucket/corpora/mine/1"
-    assert run("build", "-f", str(described), "-o", where, objects=objects) == 0
+    assert run("build", "-f", str(spec_path), "-o", where, objects=objects) == 0
     assert run("show", where, objects=objects) == 0
     assert "Describe this function." in capsys.readouterr().out
     assert run("show", "s3://missing/x", objects=objects) == 75

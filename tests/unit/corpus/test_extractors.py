@@ -1,4 +1,4 @@
-"""Documents become the rows that stand beside them; `pytest --update-expected` rewrites them."""
+"""Extractors against golden files; `pytest --update-expected` rewrites them."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mens.api import corpus
-from mens_corpus.extractors import outcomes, python_functions, registry
+from mens_corpus.extractors import python_functions, registry, results
 from tests.support import goldens
 
 DATA = Path(__file__).parents[2] / "data" / "corpus"
 DOCUMENTS = sorted([*DATA.glob("*/*.py.txt"), *DATA.glob("*/*.md.txt")])
-"""Named .txt, since some of them are broken on purpose and no tool shall read them."""
+"""Named .txt, because some are invalid on purpose and other tools must not read them."""
 LIMIT = 320
 
 
 def lines(path: Path) -> list[str]:
-    """What the extractors say about a document, one JSON object a line."""
+    """The results of all extractors for a document, one JSON object per line."""
     found = registry.extract(
         path.stem, path.read_bytes(), tuple(corpus.Extractor), max_characters=LIMIT
     )
-    return [json.dumps(said(outcome), ensure_ascii=False) for outcome in found]
+    return [json.dumps(to_object(result), ensure_ascii=False) for result in found]
 
 
-def said(outcome: outcomes.Outcome) -> dict[str, object]:
-    if isinstance(outcome, outcomes.Draft):
+def to_object(result: results.Result) -> dict[str, object]:
+    if isinstance(result, results.Extracted):
         return {
-            "prompt": outcome.prompt,
-            "response": outcome.response,
-            "lane": outcome.shape.lane.value,
-            "category": outcome.shape.category,
-            **outcome.metadata,
+            "prompt": result.prompt,
+            "response": result.response,
+            "lane": result.labels.lane.value,
+            "category": result.labels.category,
+            **result.metadata,
         }
-    if isinstance(outcome, outcomes.Filtered):
-        return {"filtered": outcome.reason}
-    return {"broken": outcome.reason, "message": outcome.message, "line": outcome.line}
+    if isinstance(result, results.Filtered):
+        return {"filtered": result.reason}
+    return {"broken": result.reason, "message": result.message, "line": result.line}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_a_document_becomes_the_expected_rows(path: Path, golden: goldens.Golden) -> None:
-    """Each document gives exactly the outcomes in the file beside it, in their order."""
+def test_document_gives_the_expected_results(path: Path, golden: goldens.Golden) -> None:
+    """Each document gives exactly the results in its golden file, in order."""
     expected = path.with_name(path.stem + ".expected.jsonl")
     found = "".join(line + "\n" for line in lines(path))
     golden.check(expected, found)
 
 
-def test_a_prompt_is_never_longer_than_its_limit() -> None:
-    """The limit counts the whole question, fence and sentence included."""
-    drafts = [json.loads(line) for path in DOCUMENTS for line in lines(path)]
-    lengths = [len(draft["prompt"]) for draft in drafts if "prompt" in draft]
+def test_prompt_respects_max_characters() -> None:
+    """The limit applies to the whole prompt, including the fence."""
+    results_ = [json.loads(line) for path in DOCUMENTS for line in lines(path)]
+    lengths = [len(extracted["prompt"]) for extracted in results_ if "prompt" in extracted]
     assert 0 < max(lengths) <= LIMIT
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8), st.data())
-def test_parameters_come_in_the_order_of_the_signature(
+def test_parameters_are_in_the_order_of_the_signature(
     names: list[str], data: st.DataObject
 ) -> None:
-    """Whatever kinds they are of: positional only, plain, starred, keyword only."""
+    """For all kinds: positional only, positional or keyword, variadic, keyword only."""
     cuts = sorted(data.draw(st.integers(0, len(names))) for _ in range(2))
     first, second, third = names[: cuts[0]], names[cuts[0] : cuts[1]], names[cuts[1] :]
     parts = [*first, *(["/"] if first else []), *second, *(["*rest", *third] if third else [])]
     expected = [*first, *second, *(["rest", *third] if third else [])]
     source = f'def f({", ".join(parts)}):\n    """Do it."""\n    return 1\n'
-    (draft,) = python_functions.extract(source.encode(), max_characters=500)
-    assert isinstance(draft, outcomes.Draft)
-    assert json.loads(draft.response) == {"name": "f", "params": expected, "summary": "Do it."}
+    (extracted,) = python_functions.extract(source.encode(), max_characters=500)
+    assert isinstance(extracted, results.Extracted)
+    assert json.loads(extracted.response) == {"name": "f", "params": expected, "summary": "Do it."}
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
-def test_no_document_breaks_an_extractor(data: bytes) -> None:
-    """Any bytes become outcomes, never an exception."""
+def test_extractors_accept_any_bytes(data: bytes) -> None:
+    """Any bytes give results, never an exception."""
     for name in ("a.py", "a.md"):
         list(registry.extract(name, data, tuple(corpus.Extractor), max_characters=100))
 
@@ -89,14 +89,14 @@ def test_no_document_breaks_an_extractor(data: bytes) -> None:
     ],
     ids=["parentheses", "minus", "indentation", "sum", "attributes"],
 )
-def test_what_the_parser_cannot_follow_is_quarantined(source: str) -> None:
-    """Depth ends as one broken document or as nothing, not as a crash."""
+def test_code_nested_too_deeply_is_invalid(source: str) -> None:
+    """It gives one invalid result or none, and does not crash."""
     found = list(python_functions.extract(source.encode(), max_characters=500))
-    assert all(isinstance(outcome, outcomes.Broken) for outcome in found)
+    assert all(isinstance(result, results.Invalid) for result in found)
 
 
-def test_deeply_quoted_markdown_ends() -> None:
-    """Nested quotes are bounded by the parser's own limit."""
+def test_deeply_quoted_markdown_is_parsed() -> None:
+    """The parser limits the depth of nested quotes."""
     data = (">" * 50_000 + " # x\n").encode()
     assert list(registry.extract("a.md", data, tuple(corpus.Extractor), max_characters=100))
 
@@ -115,6 +115,6 @@ def test_deeply_quoted_markdown_ends() -> None:
         ("", ""),
     ],
 )
-def test_a_summary_is_the_first_sentence(docstring: str, summary: str) -> None:
-    """Abbreviations and numbers end no sentence; without an end the first line counts."""
-    assert python_functions.summarized(docstring) == summary
+def test_summary_is_the_first_sentence(docstring: str, summary: str) -> None:
+    """Abbreviations and numbers do not end a sentence; without a period, it is the first line."""
+    assert python_functions.summarize(docstring) == summary

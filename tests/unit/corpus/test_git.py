@@ -1,4 +1,4 @@
-"""Git sources: pinned to a commit, fetched over file and http, without history or credentials."""
+"""The Git reader: pinned to a commit, over file and http, without history or credentials."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dulwich import porcelain, repo, server, web
 
 from mens.api import reasons
 from mens.artifacts import manifests
-from mens.runtime import jobs
-from mens_corpus import errors, job
-from mens_corpus.readers import git, local, trees
+from mens.runtime import errors, jobs
+from mens_corpus import job
+from mens_corpus.readers import base, git, local
 from tests.support import memory_store
 
 FIRST, SECOND = {"a.py": b"first", "b/c.md": b"kept"}, {"a.py": b"second", "b/c.md": b"kept"}
@@ -61,7 +61,8 @@ def _commit(path: Path, files: dict[str, bytes]) -> str:
     ]
     with contextlib.closing(repo.Repo(str(path))) as opened:
         opened.get_worktree().stage(names)
-    return porcelain.commit(str(path), b"change", author=b"a <a@b>", committer=b"a <a@b>").decode()
+    commit: bytes = porcelain.commit(str(path), b"change", author=b"a <a@b>", committer=b"a <a@b>")
+    return commit.decode()
 
 
 @pytest.fixture
@@ -88,63 +89,61 @@ def served(repository: Repository) -> Iterator[Repository]:
         origin.close()
 
 
-def content(tree: trees.Tree) -> dict[str, bytes | None]:
-    return {entry.path: tree.read(entry) for entry in tree.entries() if not entry.link}
+def content(reader: base.Reader) -> dict[str, bytes | None]:
+    return {item.path: reader.read(item) for item in reader.documents() if not item.link}
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
 @pytest.mark.parametrize("which", ["first", "second", "v1", "topic", "refs/heads/topic", "HEAD"])
-def test_a_revision_is_resolved_to_its_commit(
+def test_revision_is_resolved_to_its_commit(
     request: pytest.FixtureRequest, tmp_path: Path, scheme: str, which: str
 ) -> None:
-    """Commit, annotated tag, branch, full name: the commit is recorded."""
+    """A commit, annotated tag, branch or full reference name; the URI contains the commit."""
     origin: Repository = request.getfixturevalue("served" if scheme == "http" else "repository")
     revision = getattr(origin, which, which)
     old = which in {"first", "v1"}
-    with contextlib.closing(git.CommitTree(origin.url, revision, tmp_path / "into")) as tree:
-        assert tree.commit == (origin.first if old else origin.second)
-        assert content(tree) == (FIRST if old else SECOND)
-        assert tree.uri == f"git+{origin.url}@{tree.commit}"
+    with contextlib.closing(git.GitReader(origin.url, revision, tmp_path / "into")) as reader:
+        assert reader.commit == (origin.first if old else origin.second)
+        assert content(reader) == (FIRST if old else SECOND)
+        assert reader.uri == f"git+{origin.url}@{reader.commit}"
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
 @pytest.mark.parametrize("revision", ["missing", "0" * 40, "abc123"])
-def test_a_revision_that_does_not_exist_is_a_missing_source(
+def test_missing_revision_is_source_not_found(
     request: pytest.FixtureRequest, tmp_path: Path, scheme: str, revision: str
 ) -> None:
-    """SourceNotFound, with the revision in the message."""
+    """The message contains the revision."""
     origin: Repository = request.getfixturevalue("served" if scheme == "http" else "repository")
-    with pytest.raises(errors.SourceMissing, match=revision) as caught:
-        git.CommitTree(origin.url, revision, tmp_path / "into")
+    with pytest.raises(base.SourceNotFoundError, match=revision) as caught:
+        git.GitReader(origin.url, revision, tmp_path / "into")
     assert caught.value.reason == reasons.SOURCE_NOT_FOUND
 
 
-def test_a_repository_that_does_not_exist_is_a_missing_source(
-    served: Repository, tmp_path: Path
-) -> None:
+def test_missing_repository_is_source_not_found(served: Repository, tmp_path: Path) -> None:
     """Over file and over http."""
     for number, url in enumerate([f"file://{tmp_path}/nothing", served.url + "x"]):
-        with pytest.raises(errors.SourceMissing) as caught:
-            git.CommitTree(url, "main", tmp_path / f"into{number}")
+        with pytest.raises(base.SourceNotFoundError) as caught:
+            git.GitReader(url, "main", tmp_path / f"into{number}")
         assert caught.value.exit_code is jobs.ExitCode.INVALID_INPUT
 
 
-def test_a_server_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
-    """Nobody listens on port 1: the network's fault, tried again soon."""
-    with pytest.raises(errors.Trouble) as caught:
-        git.CommitTree("http://127.0.0.1:1/x.git", "main", tmp_path / "into")
+def test_unreachable_server_is_a_storage_error(tmp_path: Path) -> None:
+    """No process listens on port 1; the job is retried soon."""
+    with pytest.raises(errors.StorageError) as caught:
+        git.GitReader("http://127.0.0.1:1/x.git", "main", tmp_path / "into")
     assert caught.value.reason == reasons.STORAGE_UNREACHABLE
 
 
 PAGES = {
     "a web page": b"<!doctype html><html>log in</html>",
-    "a reference that is none": b"001e# service=git-upload-pack\n0000000dnonsense\n0000",
+    "an invalid reference": b"001e# service=git-upload-pack\n0000000dnonsense\n0000",
 }
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_a_server_of_something_else_is_a_missing_source(tmp_path: Path, page: bytes) -> None:
-    """A page in the place of a repository is a wrong URL, no defect of ours."""
+def test_server_without_git_is_source_not_found(tmp_path: Path, page: bytes) -> None:
+    """A web page instead of a repository means a wrong URL, not a defect of the program."""
 
     class Answer(http_server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -164,8 +163,10 @@ def test_a_server_of_something_else_is_a_missing_source(tmp_path: Path, page: by
         thread.start()
         try:
             url = f"http://127.0.0.1:{web_server.server_port}/x.git"
-            with pytest.raises(errors.SourceMissing, match=f"{url} is no Git repository") as caught:
-                git.CommitTree(url, "main", tmp_path / "into")
+            with pytest.raises(
+                base.SourceNotFoundError, match=f"{url} is not a Git repository"
+            ) as caught:
+                git.GitReader(url, "main", tmp_path / "into")
         finally:
             web_server.shutdown()
             thread.join()
@@ -173,14 +174,14 @@ def test_a_server_of_something_else_is_a_missing_source(tmp_path: Path, page: by
     assert caught.value.reason == reasons.SOURCE_NOT_FOUND
 
 
-def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) -> None:
-    """In the tree to its bytes; out of it, in circles or to nothing it cannot be read."""
+def test_link_is_resolved_within_the_source(repository: Repository, tmp_path: Path) -> None:
+    """A link out of the source, a loop and a broken link are unreadable."""
     targets = {
         "LICENSE": "b/c.md",
         "b/LICENSE": "../LICENSE",
         "b/out": "../../LICENSE",
         "out": "/etc/passwd",
-        "circle": "circle",
+        "loop": "loop",
         "nothing": "missing.md",
         "folder": "b",
         "through": "folder/c.md",
@@ -189,28 +190,26 @@ def test_a_link_leads_to_its_document(repository: Repository, tmp_path: Path) ->
     for name, target in targets.items():
         (repository.path / name).symlink_to(target)
     _commit(repository.path, {"d.py": b"x = 1\n"})
-    committed = git.CommitTree(repository.url, "HEAD", tmp_path / "into")
-    for tree in (committed, local.FolderTree(repository.path)):
-        with contextlib.closing(tree):
-            links = {entry.path: entry for entry in tree.entries() if entry.link}
-            read = {name for name, entry in links.items() if not entry.refused}
+    committed = git.GitReader(repository.url, "HEAD", tmp_path / "into")
+    for reader in (committed, local.LocalReader(repository.path)):
+        with contextlib.closing(reader):
+            links = {item.path: item for item in reader.documents() if item.link}
+            read = {name for name, item in links.items() if not item.unreadable}
             assert set(links) == {*targets, "link.py"} - {"folder"}
             assert read == {"LICENSE", "b/LICENSE", "link.py", "through"}
-            assert tree.read(links["b/LICENSE"]) == b"kept"
+            assert reader.read(links["b/LICENSE"]) == b"kept"
 
 
 @pytest.mark.parametrize("url", ["ssh://host/x", "git://host/x", "http://u:secret@host/x"])
-def test_other_schemes_and_credentials_are_refused(url: str, tmp_path: Path) -> None:
-    """And the message does not repeat the password."""
-    with pytest.raises(errors.InputWrong) as caught:
-        git.CommitTree(url, "main", tmp_path / "into")
+def test_other_schemes_and_credentials_are_rejected(url: str, tmp_path: Path) -> None:
+    """The message does not contain the password."""
+    with pytest.raises(errors.InvalidInputError) as caught:
+        git.GitReader(url, "main", tmp_path / "into")
     assert "secret" not in str(caught.value)
 
 
-def test_a_job_records_the_commit_that_a_branch_meant(
-    repository: Repository, tmp_path: Path
-) -> None:
-    """The manifest's input names the commit, so that the same corpus can be built again."""
+def test_job_records_the_commit_of_a_branch(repository: Repository, tmp_path: Path) -> None:
+    """The input in the manifest names the commit, which makes the build reproducible."""
     code = '# SPDX-License-Identifier: Apache-2.0\ndef f():\n    """Do {0}."""\n    return {0}\n'
     commit = _commit(repository.path, {f"m{n}.py": code.format(n).encode() for n in range(3)})
     where = {"url": repository.url, "revision": "HEAD"}
@@ -221,8 +220,8 @@ def test_a_job_records_the_commit_that_a_branch_meant(
     }
     objects = memory_store.MemoryStore(["bucket"])
     environ = {jobs.JOB_ENV: json.dumps(work), jobs.SCRATCH_ENV: str(tmp_path)}
-    code_, said = job.run(environ, lambda _: objects)
-    assert (code_, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
-    assert said.artifact is not None
-    (source,) = manifests.read(objects, said.artifact)[0].inputs
+    code_, termination = job.run(environ, lambda _: objects)
+    assert (code_, termination.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
+    assert termination.artifact is not None
+    (source,) = manifests.read(objects, termination.artifact)[0].inputs
     assert source.uri == f"git+{repository.url}@{commit}"

@@ -1,4 +1,4 @@
-"""The job of a pod: exit code, termination message, whole artifact or none."""
+"""The job of a pod: exit code, termination message, and a complete artifact or none."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ OUTPUT = "s3://bucket/corpora/uid/key"
 
 
 def documents(count: int = 3) -> dict[str, bytes]:
-    """A license and some modules."""
+    """A license file and some Python modules."""
     code = 'def f{0}(a, *, b=None):\n    """Do number {0}."""\n    return a or b or {0}\n'
     return {"LICENSE": LICENSE} | {f"m{n}.py": code.format(n).encode() for n in range(count)}
 
 
-def filled(objects: store.ObjectStore, bucket: str = "bucket") -> None:
+def upload_documents(objects: store.ObjectStore, bucket: str = "bucket") -> None:
     for name, data in documents().items():
         objects.put_bytes(refs.Uri(bucket, f"sources/code/{name}"), data)
 
 
 def environ(tmp_path: Path, *, bucket: str = "bucket", **source: Any) -> dict[str, str]:
-    """What the operator would set."""
+    """The environment that the operator sets."""
     folder = {"uri": f"s3://{bucket}/sources/code/"}
     given = {"name": "code", "s3": folder, "extract": ["PythonFunctions"]} | source
     job = {
@@ -59,16 +59,16 @@ def environ(tmp_path: Path, *, bucket: str = "bucket", **source: Any) -> dict[st
 @pytest.fixture
 def objects() -> memory_store.MemoryStore:
     found = memory_store.MemoryStore(["bucket"])
-    filled(found)
+    upload_documents(found)
     return found
 
 
-def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory_store.MemoryStore) -> None:
-    """Exit code 0, the artifact in the termination message, and progress beside the manifest."""
-    code, said = job.run(environ(tmp_path), lambda _: objects)
-    assert (code, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
-    assert said.artifact is not None
-    manifest = reader.fetch(objects, said.artifact, tmp_path / "into")
+def test_job_publishes_a_corpus(tmp_path: Path, objects: memory_store.MemoryStore) -> None:
+    """Exit code 0, the artifact in the termination message, and progress in the output folder."""
+    code, termination = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, termination.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
+    assert termination.artifact is not None
+    manifest = reader.fetch(objects, termination.artifact, tmp_path / "into")
     assert manifest.details["rows"] == {"train": 2, "validation": 1}
     assert sorted(file.path for file in manifest.files) == [
         "LICENSES/Apache-2.0.txt",
@@ -81,13 +81,13 @@ def test_a_job_publishes_a_corpus(tmp_path: Path, objects: memory_store.MemorySt
         objects.get_bytes(layout.progress(refs.Uri.parse(OUTPUT)))
     )
     assert (progress.stage, progress.attempt) == ("Publishing", 3)
-    assert [path.name for path in tmp_path.iterdir()] == ["into"], "scratch is left clean"
+    assert [path.name for path in tmp_path.iterdir()] == ["into"], "the scratch folder is removed"
 
 
-def test_the_same_job_again_is_done_at_once(
+def test_repeated_job_returns_the_existing_artifact(
     tmp_path: Path, objects: memory_store.MemoryStore
 ) -> None:
-    """Also where the sources have gone in the meantime."""
+    """Even if the sources were deleted in the meantime."""
     first = job.run(environ(tmp_path), lambda _: objects)[1]
     for name in documents():
         objects.delete(refs.Uri("bucket", f"sources/code/{name}"))
@@ -107,39 +107,43 @@ BAD = [
 
 
 @pytest.mark.parametrize(("source", "reason"), [item[1:] for item in BAD], ids=[x[0] for x in BAD])
-def test_a_wrong_input_publishes_nothing(
+def test_invalid_input_publishes_nothing(
     tmp_path: Path, objects: memory_store.MemoryStore, source: dict[str, Any], reason: str
 ) -> None:
-    """Exit code 64 with the reason; no manifest, and the same job succeeds once it is put right."""
-    code, said = job.run(environ(tmp_path, **source), lambda _: objects)
-    assert (code, said.reason, said.artifact) == (jobs.ExitCode.INVALID_INPUT, reason, None)
+    """Exit code 64 and no manifest; the job succeeds once the input is corrected."""
+    code, termination = job.run(environ(tmp_path, **source), lambda _: objects)
+    assert (code, termination.reason, termination.artifact) == (
+        jobs.ExitCode.INVALID_INPUT,
+        reason,
+        None,
+    )
     assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
     assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
 @pytest.mark.parametrize("error", [store_errors.StoreUnreachable, store_errors.StoreDenied])
 @pytest.mark.parametrize("call", ["keys", "open", "put_file", "get_bytes"])
-def test_storage_trouble_is_tried_again_soon(
+def test_storage_error_is_retried_soon(
     tmp_path: Path,
     objects: memory_store.MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     error: type[store_errors.StoreError],
     call: str,
 ) -> None:
-    """Whatever call fails: exit code 75, the store's reason, nothing published."""
+    """For every call that fails: exit code 75, the reason of the store, and no manifest."""
 
     def fail(*args: object, **kwargs: object) -> Any:
-        raise error("the endpoint is as it is; check it")
+        raise error("the endpoint failed; check it")
 
     with monkeypatch.context() as patched:
         patched.setattr(objects, call, fail)
-        code, said = job.run(environ(tmp_path), lambda _: objects)
-    assert (code, said.reason) == (jobs.ExitCode.STORAGE_ERROR, error.reason)
+        code, termination = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, termination.reason) == (jobs.ExitCode.STORAGE_ERROR, error.reason)
     assert objects.head(layout.manifest(refs.Uri.parse(OUTPUT))) is None
     assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
-def test_progress_that_cannot_be_written_fails_nothing(
+def test_failed_progress_write_does_not_fail_the_job(
     tmp_path: Path, objects: memory_store.MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is for people to look at; the artifact is what counts."""
@@ -154,29 +158,29 @@ def test_progress_that_cannot_be_written_fails_nothing(
     assert job.run(environ(tmp_path), lambda _: objects)[0] is jobs.ExitCode.SUCCEEDED
 
 
-def test_a_defect_names_its_place_and_not_its_text(
+def test_defect_reports_its_place_and_not_its_text(
     tmp_path: Path, objects: memory_store.MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception's text may hold anything, a row or a credential."""
+    """The text of an exception may contain a row or a credential."""
 
     def fail(*args: object) -> Iterator[tuple[str, int]]:
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(objects, "keys", fail)
-    code, said = job.run(environ(tmp_path), lambda _: objects)
-    assert (code, said.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
-    assert "RuntimeError at test_job.py" in said.message
-    assert "secret" not in said.message
+    code, termination = job.run(environ(tmp_path), lambda _: objects)
+    assert (code, termination.reason) == (jobs.ExitCode.INTERNAL_ERROR, reasons.INTERNAL_ERROR)
+    assert "RuntimeError at test_job.py" in termination.message
+    assert "secret" not in termination.message
 
 
-def test_without_a_job_it_says_what_to_run(tmp_path: Path) -> None:
-    """A person who starts the module by hand is told about the command."""
-    code, said = job.run({})
+def test_missing_job_message_names_the_command(tmp_path: Path) -> None:
+    """For a person who runs the module by hand."""
+    code, termination = job.run({})
     assert code is jobs.ExitCode.INVALID_INPUT
-    assert "mens corpus build" in said.message
+    assert "mens corpus build" in termination.message
 
 
-def test_no_heavy_or_foreign_module_is_imported() -> None:
+def test_heavy_modules_are_not_imported() -> None:
     """No torch, no kopf, no kubernetes; boto3 only behind mens.artifacts."""
     script = (
         "import sys, mens_corpus.__main__;"
@@ -187,26 +191,26 @@ def test_no_heavy_or_foreign_module_is_imported() -> None:
 
 
 @pytest.mark.s3
-def test_a_pod_builds_from_a_real_store(
+def test_pod_builds_from_an_s3_server(
     tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
 ) -> None:
-    """The module as the image starts it: exit code, termination message, verified artifact."""
-    filled(s3_store, bucket.bucket)
+    """The module as in the image: exit code, termination message, verified artifact."""
+    upload_documents(s3_store, bucket.bucket)
     env = os.environ | s3_server.environ() | environ(tmp_path, bucket=bucket.bucket)
     run = subprocess.run([sys.executable, "-m", "mens_corpus"], env=env, check=False)
     assert run.returncode == 0
-    said = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
-    assert said.artifact is not None
-    reader.fetch(s3_store, said.artifact, tmp_path / "into")
+    termination = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
+    assert termination.artifact is not None
+    reader.fetch(s3_store, termination.artifact, tmp_path / "into")
     lines = [orjson.loads(x) for x in jsonl.read_lines(tmp_path / "into" / "train.jsonl.zst")]
     assert [line["license"] for line in lines] == ["Apache-2.0"] * 2
 
 
 @pytest.mark.s3
-def test_a_preempted_pod_leaves_nothing(
+def test_preempted_pod_leaves_no_artifact(
     tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
 ) -> None:
-    """SIGTERM while it reads: 143, no manifest, no scratch; the next pod succeeds."""
+    """SIGTERM during reading: exit code 143, no manifest, no scratch; the next pod succeeds."""
     for name, data in documents(400).items():
         s3_store.put_bytes(bucket.join("sources", "code", name), data)
     env = os.environ | s3_server.environ() | environ(tmp_path, bucket=bucket.bucket)
@@ -221,8 +225,8 @@ def test_a_preempted_pod_leaves_nothing(
     finally:
         process.kill()
         process.wait()
-    said = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
-    assert said.reason == reasons.PREEMPTED
+    termination = jobs.Termination.model_validate_json((tmp_path / "termination").read_bytes())
+    assert termination.reason == reasons.PREEMPTED
     assert s3_store.head(layout.manifest(output)) is None
     assert [path.name for path in tmp_path.iterdir()] == ["termination"]
     assert (
@@ -232,11 +236,11 @@ def test_a_preempted_pod_leaves_nothing(
 
 
 @pytest.mark.s3
-def test_a_name_that_is_refused_sets_its_object_aside(
+def test_object_with_an_invalid_name_is_quarantined(
     tmp_path: Path, s3_server: S3Server, s3_store: s3.S3Store, bucket: refs.Uri
 ) -> None:
-    """Somebody else named it: the others become rows, and the quarantine says which and why."""
-    filled(s3_store, bucket.bucket)
+    """Another program named it; the other objects become rows."""
+    upload_documents(s3_store, bucket.bucket)
     odd = "odd/in\u200bvisible.py"
     client = boto3.client(
         "s3",
@@ -247,10 +251,10 @@ def test_a_name_that_is_refused_sets_its_object_aside(
     )
     client.put_object(Bucket=bucket.bucket, Key=f"sources/code/{odd}", Body=b"x = 1\n")
     given = environ(tmp_path, bucket=bucket.bucket)
-    code, said = job.run(given, lambda _: s3_store)
-    assert (code, said.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
-    assert said.artifact is not None
-    manifest = reader.fetch(s3_store, said.artifact, tmp_path / "into")
+    code, termination = job.run(given, lambda _: s3_store)
+    assert (code, termination.reason) == (jobs.ExitCode.SUCCEEDED, reasons.SUCCEEDED)
+    assert termination.artifact is not None
+    manifest = reader.fetch(s3_store, termination.artifact, tmp_path / "into")
     assert manifest.details["rows"] == {"train": 2, "validation": 1}
     (line,) = jsonl.read_lines(tmp_path / "into" / "quarantine.jsonl.zst")
     entry = orjson.loads(line)

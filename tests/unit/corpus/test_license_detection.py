@@ -1,4 +1,4 @@
-"""The license of a document: its own headers, the files beside it, and what the source declares."""
+"""License detection: SPDX headers, license files, and the declaration of the source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from mens.provenance import expressions, licenses
 from mens_corpus import license_detection, spdx_headers
-from mens_corpus.readers import trees
+from mens_corpus.readers import base
 
 APACHE = (Path(__file__).parents[3] / "LICENSE").read_bytes()
 """The project's own: Apache-2.0."""
@@ -17,7 +17,7 @@ SPDX = "SPDX-License-" + "Identifier:"  # in two parts, since tools read this fi
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("line", "expected"),
     [
         ("MIT", "MIT"),
         ("  MIT  #", "MIT"),
@@ -31,11 +31,11 @@ SPDX = "SPDX-License-" + "Identifier:"  # in two parts, since tools read this fi
         ("", expressions.NOASSERTION),
     ],
 )
-def test_a_header_is_read_to_the_end_of_its_line(said: str, expected: str) -> None:
-    """What is not wholly an expression says nothing, and never its first word alone."""
-    assert spdx_headers.declared("a.py", f"# {SPDX} {said}\nx = 1\n".encode()) == expected
-    assert spdx_headers.declared("a.md", f"<!-- {SPDX} {said} -->\n# T\n".encode()) == expected
-    assert spdx_headers.declared("a.md", f"<!--\n{SPDX} {said}\n-->\n".encode()) == expected
+def test_header_extends_to_the_end_of_its_line(line: str, expected: str) -> None:
+    """A line that is not entirely an expression is NOASSERTION, never its first word."""
+    assert spdx_headers.parse("a.py", f"# {SPDX} {line}\nx = 1\n".encode()) == expected
+    assert spdx_headers.parse("a.md", f"<!-- {SPDX} {line} -->\n# T\n".encode()) == expected
+    assert spdx_headers.parse("a.md", f"<!--\n{SPDX} {line}\n-->\n".encode()) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,18 @@ def test_a_header_is_read_to_the_end_of_its_line(said: str, expected: str) -> No
         ("a.md", f"# T\n\n    {SPDX} MIT\n", None),
     ],
 )
-def test_all_headers_in_comments_count_together(path: str, text: str, expected: str | None) -> None:
-    """Two headers are joined by AND; the same line in a string or a fence is an example."""
+def test_all_headers_in_comments_are_joined(path: str, text: str, expected: str | None) -> None:
+    """Headers are joined by AND; the same line in a string or a fence is an example."""
     encoding = "latin-1" if "latin-1" in text else "utf-8"
-    assert spdx_headers.declared(path, text.encode(encoding)) == expected
+    assert spdx_headers.parse(path, text.encode(encoding)) == expected
 
 
-def conclude(
+def detect(
     files: dict[str, bytes], declared: str | None = None, path: str = "a.py"
-) -> license_detection.Conclusion:
+) -> license_detection.DetectedLicense:
     table = licenses.builtin()
-    held = [license_detection.captured(name, data, table) for name, data in files.items()]
-    return license_detection.Concluder(held, declared, table).conclude(path, b"x = 1\n")
+    legal_files = [license_detection.identify(name, data, table) for name, data in files.items()]
+    return license_detection.LicenseDetector(legal_files, declared, table).detect(path, b"x = 1\n")
 
 
 @pytest.mark.parametrize(
@@ -83,23 +83,23 @@ def conclude(
         ({}, None, expressions.NOASSERTION, "None"),
     ],
 )
-def test_a_known_text_is_never_overruled(
+def test_identified_license_text_overrides_the_declaration(
     files: dict[str, bytes], declared: str | None, expected: str, evidence: str
 ) -> None:
-    """A declaration that a known text contradicts blocks, whatever unknown text lies beside it."""
-    found = conclude(files, declared)
+    """A declaration that contradicts an identified text blocks, even beside an unreviewed text."""
+    found = detect(files, declared)
     assert (found.expression, found.evidence) == (expected, evidence)
     if expected == expressions.NOASSERTION:
-        assert ";" in found.doubt
+        assert ";" in found.problem
     else:
-        assert [text.path for text in found.texts] == sorted(files)
+        assert [text.path for text in found.files] == sorted(files)
 
 
-@pytest.mark.parametrize("size", [license_detection.TEXT_LIMIT + 1, trees.DOCUMENT_LIMIT])
-def test_a_long_license_file_is_unknown_and_not_absent(size: int) -> None:
-    """What lies below it is not under the license of the folder above."""
+@pytest.mark.parametrize("size", [license_detection.TEXT_LIMIT + 1, base.DOCUMENT_LIMIT])
+def test_large_license_file_is_unknown_and_not_absent(size: int) -> None:
+    """Documents below it do not get the license of the parent folder."""
     files = {"LICENSE": APACHE, "vendor/LICENSE": b"x" * size}
-    assert conclude(files, path="vendor/a.py").expression == expressions.NOASSERTION
-    assert "vendor/LICENSE" in conclude(files, path="vendor/a.py").doubt
-    assert conclude(files, "MIT", path="vendor/a.py").expression == "MIT"
-    assert conclude(files, path="a.py").expression == "Apache-2.0"
+    assert detect(files, path="vendor/a.py").expression == expressions.NOASSERTION
+    assert "vendor/LICENSE" in detect(files, path="vendor/a.py").problem
+    assert detect(files, "MIT", path="vendor/a.py").expression == "MIT"
+    assert detect(files, path="a.py").expression == "Apache-2.0"

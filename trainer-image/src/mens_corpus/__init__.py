@@ -1,6 +1,7 @@
-"""Sources become a dataset: licensed, accounted for, fingerprinted; equal input, equal bytes.
+"""Build a dataset from sources: licensed, accounted for and fingerprinted.
 
-The order in which to read: `rows`, `extracting`, `reading`, `licensing`, `collecting` (one source),
-`deciding` (all rows), `building` (the whole), and at the borders `running` (a pod) and `command`
-(a person). Nothing here imports torch, kopf or boto3.
+Equal inputs give equal bytes. Suggested reading order: `rows`, `extractors`, `readers`,
+`license_detection`, `source_pipeline` (one source), `selection` (all rows), `builder` (the whole
+build), and the entry points `job` (a pod) and `command` (the `mens corpus` command). Nothing here
+imports torch, kopf or boto3.
 """

@@ -1,4 +1,4 @@
-"""`python -m mens_corpus`: without arguments the job of MENS_JOB, with arguments `mens corpus`."""
+"""`python -m mens_corpus`: the job of MENS_JOB, or `mens corpus` if it has arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mens_corpus import command, job
 
 
 def main() -> int:
-    """Choose between the job and the command line."""
+    """Run the job without arguments, the command with arguments."""
     process.configure_logging()
     if len(sys.argv) == 1:
         return job.main()

@@ -1,7 +1,7 @@
-"""Where everything went: in = emitted + deduplicated + filtered + quarantined + sampled out.
+"""Accounting: in = emitted + deduplicated + filtered + quarantined + sampled out.
 
-The unit is a candidate: a function or a section that an extractor looked at, or a document that
-gave none of them (unreadable, too large, not understood), which counts as one.
+The unit is a candidate: a function or a section that an extractor found. A document without
+candidates (unreadable, too large, invalid, or empty) counts as one.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-class Fate(enum.StrEnum):
-    """What became of a candidate."""
+class Outcome(enum.StrEnum):
+    """The outcome of a candidate; the values are keys of the manifest."""
 
     EMITTED = "emitted"
-    """It is a row of the dataset; the reason is the side of the split."""
+    """It is a row of the dataset; the reason is the name of its split."""
     DEDUPLICATED = "deduplicated"
-    """An equal row stayed."""
+    """A duplicate of it was kept."""
     FILTERED = "filtered"
-    """A rule of an extractor leaves it out."""
+    """A rule of an extractor excludes it."""
     QUARANTINED = "quarantined"
-    """It was set aside, and lies in quarantine.jsonl.zst with its reason."""
+    """It is listed in quarantine.jsonl.zst with its reason."""
     SAMPLED_OUT = "sampledOut"
-    """The source's weight leaves it out."""
+    """The weight of the source excludes it."""
 
 
 class UnbalancedError(Exception):
@@ -33,91 +33,95 @@ class UnbalancedError(Exception):
 
 
 @dataclass
-class SourceCount:
+class SourceCounters:
     """Counters of one source."""
 
     documents: int = 0
     """Documents read."""
     size_bytes: int = 0
-    """Their bytes."""
+    """Total bytes of these documents."""
     candidates: int = 0
-    """Everything that came in."""
-    fates: dict[Fate, Counter[str]] = field(
-        default_factory=lambda: {fate: Counter() for fate in Fate}
+    """All candidates of the source."""
+    outcomes: dict[Outcome, Counter[str]] = field(
+        default_factory=lambda: {outcome: Counter() for outcome in Outcome}
     )
-    """Number of candidates by fate and reason."""
+    """Number of candidates by outcome and reason."""
     skipped: str = ""
-    """Why an optional source was left out; empty for one that was read."""
+    """Why an optional source was skipped; empty for a source that was read."""
 
-    def entered(self, count: int = 1) -> None:
-        """Count candidates that came in; each must later get a fate."""
+    def add_candidates(self, count: int = 1) -> None:
+        """Count candidates; each one must get an outcome later."""
         self.candidates += count
 
-    def settled(self, fate: Fate, reason: str, count: int = 1) -> None:
-        """Count candidates that found their fate."""
-        self.fates[fate][reason] += count
+    def add_outcome(self, outcome: Outcome, reason: str, count: int = 1) -> None:
+        """Count candidates whose outcome is known."""
+        self.outcomes[outcome][reason] += count
 
-    def total(self, fate: Fate) -> int:
-        """Return the candidates with a fate, for whatever reason."""
-        return self.fates[fate].total()
+    def total(self, outcome: Outcome) -> int:
+        """Return the number of candidates with an outcome, for any reason."""
+        return self.outcomes[outcome].total()
 
     def to_object(self) -> dict[str, Any]:
-        """Return the JSON object of the counters: reasons sorted, fates without entries empty."""
-        fates = {fate.value: dict(sorted(found.items())) for fate, found in self.fates.items()}
-        said: dict[str, Any] = {"documents": self.documents, "bytes": self.size_bytes}
-        said |= {"in": self.candidates, **fates}
-        return said | ({"skipped": self.skipped} if self.skipped else {})
+        """Return the counters as a JSON object; reasons are sorted, unused outcomes are empty."""
+        outcomes = {
+            name.value: dict(sorted(found.items())) for name, found in self.outcomes.items()
+        }
+        content: dict[str, Any] = {"documents": self.documents, "bytes": self.size_bytes}
+        content |= {"in": self.candidates, **outcomes}
+        return content | ({"skipped": self.skipped} if self.skipped else {})
 
 
-class Ledger:
+class Counters:
     """Counters of all sources, in the order of the spec."""
 
     def __init__(self, sources: Sequence[str]) -> None:
-        self._counts = {name: SourceCount() for name in sources}
+        self._by_source = {name: SourceCounters() for name in sources}
 
-    def __getitem__(self, source: str) -> SourceCount:
+    def __getitem__(self, source: str) -> SourceCounters:
         """Return the counters of one source."""
-        return self._counts[source]
+        return self._by_source[source]
 
-    def __iter__(self) -> Iterator[tuple[str, SourceCount]]:
-        """Yield name and counters of each source."""
-        return iter(self._counts.items())
+    def __iter__(self) -> Iterator[tuple[str, SourceCounters]]:
+        """Yield the name and the counters of each source."""
+        return iter(self._by_source.items())
 
-    def total(self, fate: Fate, reason: str | None = None) -> int:
-        """Return the candidates of all sources with a fate, or with one reason of it."""
+    def total(self, outcome: Outcome, reason: str | None = None) -> int:
+        """Return the number of candidates with an outcome, for any reason or for one reason."""
         if reason is None:
-            return sum(count.total(fate) for _, count in self)
-        return sum(count.fates[fate][reason] for _, count in self)
+            return sum(counters.total(outcome) for _, counters in self)
+        return sum(counters.outcomes[outcome][reason] for _, counters in self)
 
-    def check(self) -> None:
-        """Check that nothing was lost or counted twice.
+    def check_balance(self) -> None:
+        """Check that every candidate has exactly one outcome.
 
         Raises:
             UnbalancedError: With the source and its numbers.
         """
-        for name, count in self:
-            settled = sum(count.total(fate) for fate in Fate)
-            if settled != count.candidates:
-                raise UnbalancedError(f"{name}: {count.candidates} came in, {settled} came out")
+        for name, counters in self:
+            counted = sum(counters.total(outcome) for outcome in Outcome)
+            if counted != counters.candidates:
+                raise UnbalancedError(
+                    f"source {name}: {counters.candidates} candidates, {counted} outcomes"
+                )
 
     def to_object(self) -> dict[str, Any]:
-        """Return the JSON object of all counters, by source."""
-        return {name: count.to_object() for name, count in self}
+        """Return all counters as a JSON object, by source."""
+        return {name: counters.to_object() for name, counters in self}
 
 
-def table(accounting: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the counters as lines for a person: one block per source, one line per reason."""
+def format_table(accounting: Mapping[str, Mapping[str, Any]]) -> str:
+    """Format the counters as text: a block per source with one line per outcome."""
     lines = [
         f"{'source':<24}{'in':>8}{'emitted':>9}{'dedup':>8}{'filtered':>9}{'quarant.':>9}"
         f"{'sampled':>8}"
     ]
-    for name, count in accounting.items():
-        totals = [sum(count.get(fate.value, {}).values()) for fate in Fate]
+    for name, counters in accounting.items():
+        totals = [sum(counters.get(outcome.value, {}).values()) for outcome in Outcome]
         numbers = f"{totals[0]:>9}{totals[1]:>8}{totals[2]:>9}{totals[3]:>9}{totals[4]:>8}"
-        lines.append(f"{name:<24}{count.get('in', 0):>8}{numbers}")
-        lines += [f"  skipped: {count['skipped']}"] if count.get("skipped") else []
-        for fate in Fate:
-            reasons = count.get(fate.value, {})
-            said = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
-            lines += [f"  {fate.value}: {said}"] if said else []
+        lines.append(f"{name:<24}{counters.get('in', 0):>8}{numbers}")
+        lines += [f"  skipped: {counters['skipped']}"] if counters.get("skipped") else []
+        for outcome in Outcome:
+            reasons = counters.get(outcome.value, {})
+            text = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+            lines += [f"  {outcome.value}: {text}"] if text else []
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""The whole build: sources to a folder that can be published, with all facts for its manifest.
+"""Build a corpus: from its sources to a folder that can be published, and its manifest.
 
-collect each source -> decide over all rows -> write -> check the accounting -> draft
+run the pipeline of each source -> select rows -> check the accounting -> write -> draft manifest
 """
 
 from __future__ import annotations
@@ -15,174 +15,190 @@ from pathlib import Path
 from mens.api import corpus, reasons
 from mens.artifacts import digests, manifests
 from mens.provenance import licenses
+from mens.runtime import errors
 from mens_corpus import (
     accounting,
-    collector,
     compliance,
-    errors,
     fingerprint,
     jsonl,
     license_detection,
     quarantine,
     selection,
+    source_pipeline,
     spool,
 )
-from mens_corpus.readers import trees
+from mens_corpus.readers import base
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Built:
-    """A finished folder and the facts about it."""
+class BuildResult:
+    """A complete folder and the facts about it."""
 
     folder: Path
-    """Holds exactly the files of the artifact, without its manifest."""
+    """Contains exactly the files of the artifact, without its manifest."""
     draft: manifests.Manifest
-    """All facts but the files."""
+    """The manifest without its list of files."""
     fingerprint: digests.Digest
-    ledger: accounting.Ledger
-    train: int
-    validation: int
+    counters: accounting.Counters
+    train_rows: int
+    """Number of rows in the training split."""
+    validation_rows: int
+    """Number of rows in the validation split."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a build needs from outside.
+class BuildContext:
+    """Dependencies of a build.
 
     Args:
-        open_tree: Opens a source; raises SourceMissing where there is none.
-        table: License identities and classes.
+        open_reader: Opens a source; raises SourceNotFoundError if it does not exist.
+        license_table: License identities and classes.
         scratch: Empty folder for temporary files and the result.
-        producer: Recorded in the manifest.
-        report: Told how far the build is.
+        producer: Image name that the manifest records.
+        report_progress: Called with the progress of the build.
     """
 
-    open_tree: Callable[[corpus.Source], trees.Tree]
-    table: licenses.Table
+    open_reader: Callable[[corpus.Source], base.Reader]
+    license_table: licenses.Table
     scratch: Path
     producer: str
-    report: collector.Report
+    report_progress: source_pipeline.ReportProgress
 
 
-def build(name: str, spec: corpus.MensCorpusSpec, around: Surroundings) -> Built:
-    """Build a corpus into `around.scratch / "artifact"`.
+def build(name: str, spec: corpus.MensCorpusSpec, context: BuildContext) -> BuildResult:
+    """Build a corpus into `context.scratch / "artifact"`.
 
     Raises:
-        InputWrong: If a source does not exist, or no row is left.
-        Trouble: If the network or the store fails.
+        InvalidInputError: If a source does not exist, or the dataset would be empty.
+        StorageError: If the network or the store fails.
         UnbalancedError: If candidates were lost: a defect.
     """
-    folder = around.scratch / "artifact"
+    folder = context.scratch / "artifact"
     folder.mkdir(parents=True)
-    ledger = accounting.Ledger([source.name for source in spec.sources])
+    counters = accounting.Counters([source.name for source in spec.sources])
     with (
-        quarantine.Quarantine(around.scratch / "quarantine.jsonl") as rejects,
-        spool.Spool(around.scratch / "rows.jsonl") as rows,
+        quarantine.Quarantine(context.scratch / "quarantine.jsonl") as quarantined,
+        spool.Spool(context.scratch / "rows.jsonl") as spooled,
     ):
-        gathering = collector.Collector(spec, around.table, ledger, rows, rejects, around.report)
-        collected = _collected(spec, gathering, around)
-        around.report("Deciding", 0, 0, sum(len(item.rows) for item in collected))
-        spooled = [row for item in collected for row in item.rows]
-        decision = selection.decide(spec, spooled, ledger)
-        ledger.check()
-        _require_rows(spec, decision, ledger, gathering.doubt)
-        around.report("Writing", 0, 0, len(decision.train) + len(decision.validation))
+        pipeline = source_pipeline.SourcePipeline(
+            spec, context.license_table, counters, spooled, quarantined, context.report_progress
+        )
+        sources = _run_sources(spec, pipeline, context)
+        rows = [row for source in sources for row in source.rows]
+        context.report_progress("Deciding", 0, 0, len(rows))
+        selected = selection.select(spec, rows, counters)
+        counters.check_balance()
+        _require_rows(spec, selected, counters, pipeline.first_unknown_license)
+        total = len(selected.train) + len(selected.validation)
+        context.report_progress("Writing", 0, 0, total)
         for stem in (selection.TRAIN, selection.VALIDATION):
-            lines = rows.lines(getattr(decision, stem))
+            lines = spooled.lines(getattr(selected, stem))
             jsonl.write_lines(folder / f"{stem}.jsonl.zst", lines)
-        rejects.write(folder)
-    return _built(name, spec, around, folder, _Parts(collected, decision, ledger))
+        quarantined.write(folder)
+    return _finish(name, spec, context, folder, _Parts(sources, selected, counters))
 
 
-def _collected(
-    spec: corpus.MensCorpusSpec, gathering: collector.Collector, around: Surroundings
-) -> list[collector.Collected]:
-    found: list[collector.Collected] = []
+def _run_sources(
+    spec: corpus.MensCorpusSpec,
+    pipeline: source_pipeline.SourcePipeline,
+    context: BuildContext,
+) -> list[source_pipeline.SourceResult]:
+    found: list[source_pipeline.SourceResult] = []
     for order, source in enumerate(spec.sources):
         try:
-            with contextlib.closing(around.open_tree(source)) as tree:
-                found.append(gathering.collect(order, source, tree))
-        except errors.SourceMissing as e:
+            with contextlib.closing(context.open_reader(source)) as reader:
+                found.append(pipeline.run(order, source, reader))
+        except base.SourceNotFoundError as e:
             if not source.optional:
-                raise errors.SourceMissing(e.reason, f"source {source.name}: {e}") from e
-            log.warning("optional source %s is left out: %s", source.name, e)
-            gathering.ledger[source.name].skipped = e.reason
+                raise base.SourceNotFoundError(e.reason, f"source {source.name}: {e}") from e
+            log.warning("skipping optional source %s: %s", source.name, e)
+            pipeline.counters[source.name].skipped = e.reason
     return found
 
 
 def _require_rows(
-    spec: corpus.MensCorpusSpec, decision: selection.Decision, ledger: accounting.Ledger, doubt: str
+    spec: corpus.MensCorpusSpec,
+    selected: selection.Selection,
+    counters: accounting.Counters,
+    first_unknown_license: str,
 ) -> None:
-    """Raise unless there are rows to train on and, where they are wanted, held-out ones."""
-    if not decision.train:
-        raise _empty(ledger, doubt)
-    if not decision.validation and Decimal(spec.split.validation_fraction) > 0:
-        raise errors.InputWrong(
+    """Raise unless both splits have rows; the validation split may be disabled."""
+    if not selected.train:
+        raise _empty_corpus(counters, first_unknown_license)
+    if not selected.validation and Decimal(spec.split.validation_fraction) > 0:
+        raise errors.InvalidInputError(
             reasons.NO_VALIDATION_ROWS,
-            f"all {len(decision.train)} rows come from one document, so none can be held out; add "
-            "documents to sources",
+            f"all {len(selected.train)} rows come from one document, so the validation split is "
+            "empty; add documents to sources",
         )
 
 
-def _empty(ledger: accounting.Ledger, doubt: str) -> errors.InputWrong:
-    """Return the error for a corpus without rows: a license is to blame before anything else."""
-    quarantined = accounting.Fate.QUARANTINED
-    unknown = ledger.total(quarantined, reasons.LICENSE_UNKNOWN)
-    forbidden = ledger.total(quarantined, reasons.LICENSE_NOT_ALLOWED)
+def _empty_corpus(
+    counters: accounting.Counters, first_unknown_license: str
+) -> errors.InvalidInputError:
+    """Return the error for a corpus without rows; licenses are the first cause to report."""
+    quarantined = accounting.Outcome.QUARANTINED
+    unknown = counters.total(quarantined, reasons.LICENSE_UNKNOWN)
+    not_allowed = counters.total(quarantined, reasons.LICENSE_NOT_ALLOWED)
     if unknown:
-        return errors.InputWrong(
+        return errors.InvalidInputError(
             reasons.LICENSE_UNKNOWN,
-            f"no row is left: the license of {unknown} rows is unknown, first that of {doubt}",
+            f"the dataset is empty: the license of {unknown} rows is unknown. First row: "
+            f"{first_unknown_license}",
         )
-    if forbidden:
-        return errors.InputWrong(
+    if not_allowed:
+        return errors.InvalidInputError(
             reasons.LICENSE_NOT_ALLOWED,
-            f"no row is left: the license class of {forbidden} rows is not allowed; choose other "
-            "sources, or extend licensePolicy.allowClasses",
+            f"the dataset is empty: licensePolicy.allowClasses does not allow the license class of "
+            f"{not_allowed} rows; choose other sources, or extend allowClasses",
         )
     counts = ", ".join(
-        f"{fate.value} {ledger.total(fate)}" for fate in accounting.Fate if ledger.total(fate)
+        f"{outcome.value} {counters.total(outcome)}"
+        for outcome in accounting.Outcome
+        if counters.total(outcome)
     )
-    return errors.InputWrong(
+    return errors.InvalidInputError(
         reasons.EMPTY_CORPUS,
-        f"no row is left ({counts or 'no source was read'}); correct sources, include or extract",
+        f"the dataset is empty ({counts or 'no source was read'}); correct sources, include or "
+        "extract",
     )
 
 
 @dataclass(frozen=True)
 class _Parts:
-    collected: Sequence[collector.Collected]
-    decision: selection.Decision
-    ledger: accounting.Ledger
+    sources: Sequence[source_pipeline.SourceResult]
+    selected: selection.Selection
+    counters: accounting.Counters
 
 
-def _built(
+def _finish(
     name: str,
     spec: corpus.MensCorpusSpec,
-    around: Surroundings,
+    context: BuildContext,
     folder: Path,
     parts: _Parts,
-) -> Built:
-    """Write NOTICE and licenses, and draft the manifest."""
-    sources = [(item.source.name, item.uri, str(item.digest)) for item in parts.collected]
-    table = license_detection.identity(around.table)
+) -> BuildResult:
+    """Write NOTICE and LICENSES/, and draft the manifest."""
+    sources = [(item.source.name, item.uri, str(item.digest)) for item in parts.sources]
+    table = license_detection.table_digest(context.license_table)
     digest = fingerprint.fingerprint(spec, sources, table)
-    train, validation = parts.decision.train, parts.decision.validation
-    facts = compliance.comply(parts.collected, (*train, *validation), folder)
+    train, validation = parts.selected.train, parts.selected.validation
+    provenance = compliance.write_legal_files(parts.sources, (*train, *validation), folder)
     draft = manifests.Manifest(
         kind=manifests.Kind.CORPUS,
         name=name,
-        inputs=facts.inputs,
-        compliance=facts.compliance,
+        inputs=provenance.inputs,
+        compliance=provenance.compliance,
         details={
             "fingerprint": str(digest),
             "rows": {"train": len(train), "validation": len(validation)},
-            "accounting": parts.ledger.to_object(),
+            "accounting": parts.counters.to_object(),
             "sources": [
                 dict(zip(("name", "uri", "digest"), each, strict=True)) for each in sources
             ],
         },
-        producer=manifests.Producer(image=around.producer, versions=fingerprint.versions()),
+        producer=manifests.Producer(image=context.producer, versions=fingerprint.versions()),
     )
-    return Built(folder, draft, digest, parts.ledger, len(train), len(validation))
+    return BuildResult(folder, draft, digest, parts.counters, len(train), len(validation))

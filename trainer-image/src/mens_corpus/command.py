@@ -1,4 +1,4 @@
-"""`mens corpus`: the same build and a look at its result, for a person at a shell."""
+"""The `mens corpus` command: build a dataset locally, or show one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from mens.api import corpus
 from mens.artifacts import errors as store_errors
 from mens.artifacts import manifests, publisher, refs, s3, store
-from mens.runtime import jobs
-from mens_corpus import accounting, builder, compliance, errors, preview, spec_file
-from mens_corpus.readers import local, registry, trees
+from mens.runtime import errors, termination
+from mens_corpus import accounting, builder, compliance, preview, spec_file
+from mens_corpus.readers import base, local, registry
 
 OpenStore: TypeAlias = Callable[[], store.ObjectStore]
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def register(commands: Commands) -> None:
     """Add `corpus` to the commands of `mens`."""
-    parser = commands.add_parser("corpus", help="build a dataset here, or look at one")
+    parser = commands.add_parser("corpus", help="build or show a dataset")
     add_commands(parser)
     parser.set_defaults(run=run)
 
@@ -35,86 +35,84 @@ def register(commands: Commands) -> None:
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add build and show to a parser."""
     commands = parser.add_subparsers(dest="corpus_command", required=True, metavar="COMMAND")
-    build = commands.add_parser("build", help="build the dataset that a file describes")
+    build = commands.add_parser("build", help="build a dataset from a MensCorpus file")
     build.add_argument(
         "-f", "--file", type=Path, required=True, help="a MensCorpus or its spec, YAML or JSON"
     )
-    build.add_argument("-o", "--out", required=True, help="empty folder, or s3://bucket/folder")
-    show = commands.add_parser("show", help="print counts and sample rows of a dataset")
-    show.add_argument("where", help="folder, or s3://bucket/folder")
-    show.add_argument("-n", "--rows", type=int, default=3, help="rows of each side (default 3)")
+    build.add_argument(
+        "-o", "--out", required=True, help="an empty or new folder, or s3://bucket/folder"
+    )
+    show = commands.add_parser("show", help="print the accounting and sample rows of a dataset")
+    show.add_argument("location", metavar="DATASET", help="a folder, or s3://bucket/folder")
+    show.add_argument("-n", "--rows", type=int, default=3, help="rows per split (default 3)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a sub-command; what a person can correct is said in one line."""
+    """Run a subcommand; an error that the user can correct is printed as one line."""
     try:
-        # `mens` brings its own way to the store; `python -m mens_corpus` does not.
-        open_store = getattr(arguments, "open_store", _store_of_environment)
+        # `mens` provides its own store; `python -m mens_corpus` does not.
+        open_store = getattr(arguments, "open_store", _store_from_environment)
         if arguments.corpus_command == "build":
             return _build(arguments.file, arguments.out, open_store)
-        return _show(arguments.where, arguments.rows, open_store)
-    except errors.BuildError as e:
-        print(f"{e.reason}: {e}", file=sys.stderr)
-        return int(e.exit_code)
-    except store_errors.StoreError as e:
-        print(f"{e.reason}: {e}", file=sys.stderr)
-        trouble = e.transient
-        return int(jobs.ExitCode.STORAGE_ERROR if trouble else jobs.ExitCode.INVALID_INPUT)
+        return _show(arguments.location, arguments.rows, open_store)
+    except (errors.JobError, store_errors.StoreError) as e:
+        code, failure = termination.failure(e)
+        print(f"{failure.reason}: {failure.message}", file=sys.stderr)
+        return int(code)
 
 
-def _store_of_environment() -> store.ObjectStore:
+def _store_from_environment() -> store.ObjectStore:
     return s3.from_env(os.environ)
 
 
 def _build(file: Path, out: str, open_store: OpenStore) -> int:
-    authored = spec_file.read(file)
+    described = spec_file.read(file)
     target = None if out.startswith(refs.SCHEME) else Path(out)
     if target is not None and target.exists() and any(target.iterdir()):
-        print(f"{target} is not empty; name another folder", file=sys.stderr)
+        print(f"{target} is not empty; choose another folder for --out", file=sys.stderr)
         return 1
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mens-corpus-") as scratch:
-        built = builder.build(
-            authored.name, authored.spec, _around(authored, Path(scratch), open_store)
-        )
+        context = _build_context(described, Path(scratch), open_store)
+        built = builder.build(described.name, described.spec, context)
         if target is None:
             ref = publisher.publish(open_store(), refs.Uri.parse(out), built.folder, built.draft)
             digest = str(ref.digest)
         else:
-            digest = _keep(built, target)
-    print(accounting.table(built.ledger.to_object()))
+            digest = _write_to_folder(built, target)
+    print(accounting.format_table(built.counters.to_object()))
     print(
-        f"{built.train} train + {built.validation} validation rows, fingerprint "
+        f"{built.train_rows} training rows, {built.validation_rows} validation rows, fingerprint "
         f"{built.fingerprint}, {time.monotonic() - started:.1f} s"
     )
     print(f"{out}@{digest}")
     return 0
 
 
-def _around(
-    authored: spec_file.Authored, scratch: Path, open_store: OpenStore
-) -> builder.Surroundings:
-    from_spec = registry.opener(open_store, scratch)
+def _build_context(
+    described: spec_file.SpecFile, scratch: Path, open_store: OpenStore
+) -> builder.BuildContext:
+    open_remote = registry.opener(open_store, scratch)
 
-    def open_tree(source: corpus.Source) -> trees.Tree:
-        folder = authored.folders.get(source.name)
-        return local.FolderTree(folder) if folder else from_spec(source)
+    def open_reader(source: corpus.Source) -> base.Reader:
+        folder = described.folders.get(source.name)
+        return local.LocalReader(folder) if folder else open_remote(source)
 
-    return builder.Surroundings(
-        open_tree=open_tree,
-        table=compliance.table(),
+    return builder.BuildContext(
+        open_reader=open_reader,
+        license_table=compliance.license_table(),
         scratch=scratch,
         producer="local",
-        report=_silent,
+        report_progress=_ignore_progress,
     )
 
 
-def _silent(stage: str, step: int, total: int, rows: int) -> None:
+def _ignore_progress(stage: str, step: int, total: int, rows: int) -> None:
     del stage, step, total, rows
 
 
-def _keep(built: builder.Built, target: Path) -> str:
-    """Move the dataset to where the person wants it, the manifest last."""
+def _write_to_folder(built: builder.BuildResult, target: Path) -> str:
+    """Move the dataset to its target, the manifest last; returns the digest of the manifest."""
     files = [publisher.describe(name, path) for name, path in publisher.local_files(built.folder)]
     manifest = built.draft.with_files(files)
     target.mkdir(parents=True, exist_ok=True)
@@ -124,18 +122,18 @@ def _keep(built: builder.Built, target: Path) -> str:
     return str(manifest.digest)
 
 
-def _show(where: str, count: int, open_store: OpenStore) -> int:
-    with preview.temporary() as scratch:
-        folder = Path(where)
-        if where.startswith(refs.SCHEME):
-            folder = preview.fetched(open_store(), refs.Uri.parse(where), Path(scratch))
+def _show(location: str, rows: int, open_store: OpenStore) -> int:
+    with tempfile.TemporaryDirectory(prefix="mens-corpus-show-") as scratch:
+        folder = Path(location)
+        if location.startswith(refs.SCHEME):
+            folder = preview.fetch(open_store(), refs.Uri.parse(location), Path(scratch))
         elif not (folder / manifests.FILE_NAME).is_file():
             print(
-                f"{where} holds no {manifests.FILE_NAME}: it is no dataset that `mens corpus "
-                "build` wrote; one that is published is shown by its address, s3://bucket/folder",
+                f"{location} does not contain {manifests.FILE_NAME}, so it is not a dataset of "
+                "`mens corpus build`; for a published dataset, use s3://bucket/folder",
                 file=sys.stderr,
             )
             return 1
-        for line in preview.show(folder, count):
+        for line in preview.describe(folder, rows):
             print(line)
     return 0

@@ -1,4 +1,4 @@
-"""What the dataset's use obliges to, joined over the documents that its rows come from."""
+"""License obligations of the dataset: its NOTICE, its license texts and its compliance record."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from typing import Final
 
 from mens.artifacts import digests, manifests
 from mens.provenance import expressions, licenses, notice, obligations
-from mens_corpus import collector, license_detection, spool
+from mens_corpus import license_detection, source_pipeline, spool
 
 log = logging.getLogger(__name__)
 
 TITLE: Final = "This dataset"
-"""Heads NOTICE in the place of the corpus's name, which is no part of the fingerprint: equal
-fingerprints mean equal files. The manifest has the name."""
+"""Title of NOTICE. It is not the name of the corpus, because the name is not part of the
+fingerprint, and equal fingerprints mean equal files. The manifest has the name."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the manifest says about origin and license."""
+class Provenance:
+    """Inputs and license obligations of the dataset, as the manifest records them."""
 
     inputs: tuple[manifests.Input, ...]
     compliance: manifests.Compliance
 
 
-def table() -> licenses.Table:
-    """Return the reviewed licenses."""
+def license_table() -> licenses.Table:
+    """Return the table of reviewed licenses."""
     return licenses.builtin()
 
 
-def comply(
-    collected: Sequence[collector.Collected],
-    rows: Sequence[spool.Spooled],
+def write_legal_files(
+    sources: Sequence[source_pipeline.SourceResult],
+    rows: Sequence[spool.SpooledRow],
     folder: Path,
-) -> Facts:
-    """Join the licenses of all emitted rows and write NOTICE and LICENSES/ into the folder.
+) -> Provenance:
+    """Join the obligations of all emitted rows; write NOTICE and LICENSES/ into the folder.
 
-    A source without an emitted row is no input: nothing of it is in the dataset.
+    A source without an emitted row is not an input: the dataset contains nothing of it.
     """
     emitted = {(row.source, row.path, row.license) for row in rows}
     inputs: list[manifests.Input] = []
     parents: list[manifests.Compliance] = []
     texts: dict[digests.Digest, bytes] = {}
     notices: list[notice.Quoted] = []
-    for item in collected:
+    for item in sources:
         source = item.source.name
-        used = _used(item, emitted)
+        used = _used_licenses(item, emitted)
         if not used:
             continue
         inputs.append(_input(item, used))
-        for conclusion in used:
-            texts |= {text.digest: text.data for text in conclusion.texts}
-            held = [text.data for text in conclusion.texts]
-            parents.append(obligations.of(conclusion.found, held))
-            if not held:
-                log.warning("source %s: no text of %s was found", source, conclusion.expression)
-        notices += [notice.Quoted(text.path, source, text.data) for text in item.notices]
+        for detected in used:
+            texts |= {file.digest: file.data for file in detected.files}
+            license_texts = [file.data for file in detected.files]
+            parents.append(obligations.of(detected.conclusion, license_texts))
+            if not license_texts:
+                log.warning("source %s has no license file for %s", source, detected.expression)
+        notices += [notice.Quoted(file.path, source, file.data) for file in item.notices]
     joined = obligations.join(parents)
     files = notice.assemble(TITLE, joined, texts, inputs=inputs, quoted=notices)
     notice.write(folder, files)
-    return Facts(tuple(inputs), joined)
+    return Provenance(tuple(inputs), joined)
 
 
-def _used(
-    item: collector.Collected, emitted: set[tuple[str, str, str]]
-) -> list[license_detection.Conclusion]:
-    """Return the distinct conclusions behind a source's emitted rows, in a fixed order."""
-    found: dict[tuple[str, tuple[str, ...]], license_detection.Conclusion] = {}
-    for (path, expression), conclusion in item.conclusions.items():
+def _used_licenses(
+    item: source_pipeline.SourceResult, emitted: set[tuple[str, str, str]]
+) -> list[license_detection.DetectedLicense]:
+    """Return the distinct licenses of a source's emitted rows, in a fixed order."""
+    found: dict[tuple[str, tuple[str, ...]], license_detection.DetectedLicense] = {}
+    for (path, expression), detected in item.detected.items():
         if (item.source.name, path, expression) in emitted:
-            found[expression, tuple(text.path for text in conclusion.texts)] = conclusion
+            found[expression, tuple(file.path for file in detected.files)] = detected
     return [found[key] for key in sorted(found)]
 
 
 def _input(
-    item: collector.Collected, used: Sequence[license_detection.Conclusion]
+    item: source_pipeline.SourceResult, used: Sequence[license_detection.DetectedLicense]
 ) -> manifests.Input:
     return manifests.Input(
         role=manifests.Role.SOURCE,

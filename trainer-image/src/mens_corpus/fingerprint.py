@@ -1,4 +1,7 @@
-"""One digest over everything the dataset depends on: equal fingerprints mean equal files."""
+"""The fingerprint: a digest of everything the dataset depends on.
+
+Equal fingerprints mean equal files.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,36 @@ from typing import Any, Final
 from mens.api import corpus
 from mens.artifacts import digests
 
-CODE: Final = "mens-corpus/2"
-"""Version of the stages; changed whenever the same input may give other bytes."""
-LIBRARIES: Final = ("markdown-it-py", "orjson", "zstandard")
-"""Distributions that rows or their bytes depend on."""
+STAGES_VERSION: Final = "mens-corpus/2"
+"""Version of the code; increased whenever the same input may give different bytes."""
+DEPENDENCIES: Final = ("markdown-it-py", "orjson", "zstandard")
+"""Python packages that rows or their bytes depend on."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that may change the bytes; Python's grammar is its minor version."""
-    found = {name: metadata.version(name) for name in LIBRARIES}
-    return found | {"python": ".".join(platform.python_version_tuple()[:2]), "stages": CODE}
+    """Return the versions that may change the bytes; Python's grammar changes per minor version."""
+    found = {name: metadata.version(name) for name in DEPENDENCIES}
+    return found | {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "stages": STAGES_VERSION,
+    }
 
 
 def fingerprint(
     spec: corpus.MensCorpusSpec, inputs: Sequence[tuple[str, str, str]], table: str
 ) -> digests.Digest:
-    """Return the fingerprint.
+    """Return the fingerprint of a dataset.
 
     Args:
-        spec: The corpus; only what decides about rows counts, not what its pod asks for.
+        spec: The corpus; fields that do not affect rows, such as resources, are ignored.
         inputs: Name, URI and digest of each source that was read.
-        table: Identity of the license table.
+        table: Digest of the license table.
     """
-    said = spec.wire()
+    fields = spec.wire()
     content: dict[str, Any] = {
-        "sources": said["sources"],
-        "licensePolicy": said.get("licensePolicy"),
-        "split": said.get("split"),
+        "sources": fields["sources"],
+        "licensePolicy": fields.get("licensePolicy"),
+        "split": fields.get("split"),
         "inputs": [list(item) for item in inputs],
         "licenses": table,
         "versions": versions(),

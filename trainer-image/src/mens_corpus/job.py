@@ -1,7 +1,7 @@
-"""The job of a pod: do what MENS_JOB says, publish, and leave a termination message.
+"""The job of a pod: build the corpus of MENS_JOB, publish it, and write a termination message.
 
-Whatever happens, there is a whole artifact or none: the manifest is written last. Running the same
-job again finds the artifact and is done.
+The artifact is complete or absent, because the manifest is written last. The job is idempotent: if
+the artifact exists already, it succeeds at once.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ def _build_and_publish(
     job = process.read_job(jobs.CorpusJob, environ, command="mens corpus build")
     output = refs.Uri.parse(job.output)
     objects = open_store(environ)
-    present = publisher.existing(objects, output)
-    if present is not None:
-        return present, f"{output} was already published"
-    report = progress.Progressing(objects, output, time.monotonic, job.attempt)
-    report("Starting", 0, 0, 0)
+    existing = publisher.existing(objects, output)
+    if existing is not None:
+        return existing, f"{output} was already published"
+    report_progress = progress.ProgressReporter(objects, output, time.monotonic, job.attempt)
+    report_progress("Starting", 0, 0, 0)
     scratch = Path(tempfile.mkdtemp(prefix="corpus-", dir=environ.get(jobs.SCRATCH_ENV)))
     try:
-        around = builder.Surroundings(
-            open_tree=registry.opener(lambda: objects, scratch),
-            table=compliance.table(),
+        context = builder.BuildContext(
+            open_reader=registry.opener(lambda: objects, scratch),
+            license_table=compliance.license_table(),
             scratch=scratch,
             producer=process.image(environ),
-            report=report,
+            report_progress=report_progress,
         )
-        built = builder.build(job.resource.name, job.spec, around)
-        log.info("accounting:\n%s", accounting.table(built.ledger.to_object()))
-        report("Publishing", 0, 0, built.train + built.validation)
+        built = builder.build(job.resource.name, job.spec, context)
+        log.info("accounting:\n%s", accounting.format_table(built.counters.to_object()))
+        report_progress("Publishing", 0, 0, built.train_rows + built.validation_rows)
         ref = publisher.publish(objects, output, built.folder, built.draft)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return ref, f"{built.train} rows to train on, {built.validation} held out"
+    return ref, f"{built.train_rows} training rows, {built.validation_rows} validation rows"

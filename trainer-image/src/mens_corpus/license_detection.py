@@ -1,10 +1,11 @@
-"""The license of each document, by the strongest evidence there is.
+"""Detect the license of each document from the strongest evidence available.
 
-SPDX headers of the file, else the nearest license file of the source (known by the hash of its
-text), else what the source declares, else unknown. A license file whose text nobody reviewed
-proves nothing by itself: with a declaration the declaration counts and the text travels along,
-under a name of its own. A text that is known and a declaration that disagree conclude nothing,
-which blocks; so does a license file that cannot be read, since its text cannot travel.
+In this order: SPDX headers of the document; the nearest license file of the source, identified by
+the hash of its text; the declaration in the spec; otherwise unknown. A license file with an
+unreviewed text proves nothing by itself: with a declaration, the declaration applies, and the
+dataset includes the text as LicenseRef-Unreviewed-…. An identified text that contradicts the
+declaration makes the license unknown, which blocks the rows. So does an unreadable license file,
+since the dataset cannot include its text.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from mens.provenance import expressions, license_texts, licenses
 from mens_corpus import spdx_headers
 
 TEXT_LIMIT: Final = 512 * 1024
-"""Bytes of a license file that is compared with the table; what is longer is unknown. The longest
-real one (a bundle of notices) has about 100 KB."""
+"""Maximum bytes of a license file that is compared with the table; a larger one is unknown. The
+largest known one (a bundle of notices) has about 100 KB."""
 
 _REUSE: Final = re.compile(r"LICENSES/[^/]+\.txt")
 
 
 class Evidence(enum.StrEnum):
-    """How a license was concluded."""
+    """The evidence for a detected license; the value of a row's `license_evidence`."""
 
     HEADER = "Header"
     """An SPDX identifier at the top of the document."""
@@ -38,144 +39,147 @@ class Evidence(enum.StrEnum):
     DECLARED = "Declared"
     """The declaration in the spec of the source."""
     NONE = "None"
-    """Nothing; the rows are quarantined."""
+    """No evidence; the rows are quarantined."""
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A license or NOTICE file of a source, as it was found."""
+class LegalFile:
+    """A license or NOTICE file of a source."""
 
     path: str
-    """Where it lies in the source."""
+    """Path within the source."""
     data: bytes = b""
     row: licenses.Row | None = None
-    """What the table says it is."""
+    """The license in the table with this text; None if there is none."""
     problem: str = ""
     """Why it could not be read; empty if it could."""
 
     @property
     def digest(self) -> digests.Digest:
-        """SHA-256 of the captured bytes."""
+        """SHA-256 of the bytes."""
         return digests.Digest.of_bytes(self.data)
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
-    """The license of a document, why, and the texts that say so."""
+class DetectedLicense:
+    """The license of a document, its evidence, and the license files that belong to it."""
 
-    found: licenses.Conclusion
+    conclusion: licenses.Conclusion
     evidence: Evidence
-    texts: tuple[Text, ...] = ()
+    files: tuple[LegalFile, ...] = ()
 
     @property
     def expression(self) -> str:
-        """SPDX expression, NOASSERTION where unknown."""
-        return self.found.expression
+        """SPDX expression; NOASSERTION if unknown."""
+        return self.conclusion.expression
 
     @property
     def license_class(self) -> manifests.LicenseClass:
-        """The class that asks most; Unknown where unknown."""
-        return self.found.license_class
+        """The most restrictive class of the expression; Unknown if unknown."""
+        return self.conclusion.license_class
 
     @property
-    def doubt(self) -> str:
-        """Why it is unknown, and the next step; quotes nothing of the document itself."""
+    def problem(self) -> str:
+        """Why the license is unknown, and the next step; without text of the document."""
         if self.evidence is Evidence.HEADER:
-            return "its SPDX header is no expression of reviewed licenses; correct the header"
-        return self.found.message
+            return "its SPDX header is not an expression of reviewed licenses; correct the header"
+        return self.conclusion.message
 
 
 def is_license_file(path: str) -> bool:
-    """Return whether a path names a license text: LICENSE, COPYING.txt or LICENSES/MIT.txt."""
+    """Return whether a path names a license file: LICENSE, COPYING.txt or LICENSES/MIT.txt."""
     return license_texts.is_license_file(path) or bool(_REUSE.fullmatch(path))
 
 
-def captured(path: str, data: bytes, table: licenses.Table) -> Text:
-    """Identify a license file."""
+def identify(path: str, data: bytes, table: licenses.Table) -> LegalFile:
+    """Look up the text of a license file in the table."""
     row = licenses.identify(data, table) if len(data) <= TEXT_LIMIT else None
-    return Text(path, data, row)
+    return LegalFile(path, data, row)
 
 
-class Concluder:
-    """Concludes licenses of one source's documents.
+class LicenseDetector:
+    """Detects the licenses of the documents of one source.
 
     Args:
-        held: The source's license files.
-        declared: The declaration in the spec.
-        table: Identities and classes.
+        files: License files of the source.
+        declared: SPDX expression in the spec of the source; None without one.
+        table: License identities and classes.
     """
 
-    def __init__(self, held: Iterable[Text], declared: str | None, table: licenses.Table) -> None:
+    def __init__(
+        self, files: Iterable[LegalFile], declared: str | None, table: licenses.Table
+    ) -> None:
         self._declared = declared
         self._table = table
-        self._held = {text.path: text for text in sorted(held, key=lambda text: text.path)}
-        self._memory: dict[tuple[str | None, str], Conclusion] = {}
+        self._files = {file.path: file for file in sorted(files, key=lambda file: file.path)}
+        self._cache: dict[tuple[str | None, str], DetectedLicense] = {}
 
-    def conclude(self, path: str, data: bytes) -> Conclusion:
-        """Return the license of one document; one folder and header are asked about once."""
-        key = (spdx_headers.declared(path, data), posixpath.dirname(path))
-        if key not in self._memory:
-            self._memory[key] = self._concluded(key[0], path)
-        return self._memory[key]
+    def detect(self, path: str, data: bytes) -> DetectedLicense:
+        """Return the license of one document; cached by header and folder."""
+        key = (spdx_headers.parse(path, data), posixpath.dirname(path))
+        if key not in self._cache:
+            self._cache[key] = self._detect(key[0], path)
+        return self._cache[key]
 
-    def _concluded(self, said: str | None, path: str) -> Conclusion:
-        if said:
-            found = licenses.declare(said, self._table)
-            return Conclusion(found, Evidence.HEADER, tuple(self._named(found, path)))
-        nearest = tuple(self._held[name] for name in license_texts.nearest(path, self._held))
-        if unread := [text for text in nearest if text.problem]:
-            return Conclusion(_unusable(unread[0]), Evidence.FILE, nearest)
-        each = [
-            licenses.conclude(self._declared, text.row, self._table) for text in nearest if text.row
+    def _detect(self, header: str | None, path: str) -> DetectedLicense:
+        if header:
+            conclusion = licenses.declare(header, self._table)
+            files = tuple(self._header_files(conclusion, path))
+            return DetectedLicense(conclusion, Evidence.HEADER, files)
+        nearest = tuple(self._files[name] for name in license_texts.nearest(path, self._files))
+        if unreadable := [file for file in nearest if file.problem]:
+            return DetectedLicense(_unreadable(unreadable[0]), Evidence.FILE, nearest)
+        concluded = [
+            licenses.conclude(self._declared, file.row, self._table) for file in nearest if file.row
         ]
-        if each and len(each) == len(nearest):
-            return Conclusion(_together(each), Evidence.FILE, nearest)
+        if concluded and len(concluded) == len(nearest):
+            return DetectedLicense(_join(concluded), Evidence.FILE, nearest)
         if self._declared:
-            # Beside a text that nobody reviewed, the known ones must agree with the declaration.
-            each = each or [licenses.declare(self._declared, self._table)]
-            return Conclusion(_together(each), Evidence.DECLARED, nearest)
-        return Conclusion(_undeclared(nearest), Evidence.NONE)
+            # Beside an unreviewed text, the identified texts must agree with the declaration.
+            concluded = concluded or [licenses.declare(self._declared, self._table)]
+            return DetectedLicense(_join(concluded), Evidence.DECLARED, nearest)
+        return DetectedLicense(_undeclared(nearest), Evidence.NONE)
 
-    def _named(self, found: licenses.Conclusion, path: str) -> Iterator[Text]:
-        """Yield the texts of a header's licenses: in a folder above, or in LICENSES/ (REUSE)."""
+    def _header_files(self, conclusion: licenses.Conclusion, path: str) -> Iterator[LegalFile]:
+        """Yield the license files of a header: in a parent folder, or in LICENSES/ (REUSE)."""
         folders = {str(folder) for folder in PurePosixPath(path).parents} | {"LICENSES"}
-        for text in self._held.values():
-            if text.row in found.rows and str(PurePosixPath(text.path).parent) in folders:
-                yield text
+        for file in self._files.values():
+            if file.row in conclusion.rows and str(PurePosixPath(file.path).parent) in folders:
+                yield file
 
 
-def _together(each: list[licenses.Conclusion]) -> licenses.Conclusion:
-    """Join what several license files side by side say: they may mean "or", "and" is safe."""
-    doubtful = next((one for one in each if not one.known), None)
-    if doubtful or len(each) == 1:
-        return doubtful or each[0]
-    rows = {row.id: row for one in each for row in one.rows}
+def _join(concluded: list[licenses.Conclusion]) -> licenses.Conclusion:
+    """Join the licenses of files in one folder with AND: they may mean OR, but AND is safe."""
+    unknown = next((one for one in concluded if not one.known), None)
+    if unknown or len(concluded) == 1:
+        return unknown or concluded[0]
+    rows = {row.id: row for one in concluded for row in one.rows}
     return licenses.Conclusion(
-        expressions.conjunction(tuple(one.expression for one in each)),
+        expressions.conjunction(tuple(one.expression for one in concluded)),
         tuple(rows[name] for name in sorted(rows)),
         "",
-        "; ".join(sorted({one.message for one in each})),
+        "; ".join(sorted({one.message for one in concluded})),
     )
 
 
-def _unusable(text: Text) -> licenses.Conclusion:
+def _unreadable(file: LegalFile) -> licenses.Conclusion:
     return _unknown(
-        f"the license file {text.path} cannot be read ({text.problem}); correct the file, or name "
-        "it in exclude if it does not apply"
+        f"the license file {file.path} cannot be read ({file.problem}); correct the file, or add "
+        "it to exclude if it does not apply"
     )
 
 
-def _undeclared(nearest: Sequence[Text]) -> licenses.Conclusion:
-    """Conclude nothing, and say what is missing."""
-    names = ", ".join(text.path for text in nearest if not text.row)
+def _undeclared(nearest: Sequence[LegalFile]) -> licenses.Conclusion:
+    """Return an unknown license with the missing evidence as its message."""
+    names = ", ".join(file.path for file in nearest if not file.row)
     if not names:
         return _unknown(
-            "nothing declares it; declare it in the source's license field, or add the license "
-            "file beside the documents"
+            "no license is declared; set the license field of the source, or add a license file "
+            "beside the documents"
         )
     return _unknown(
-        f"nobody reviewed the text of {names}; declare the license in the source's license field, "
-        "or have the text reviewed and added to the table"
+        f"the text of {names} is not reviewed; set the license field of the source, or have the "
+        "text reviewed and added to the license table"
     )
 
 
@@ -183,6 +187,6 @@ def _unknown(message: str) -> licenses.Conclusion:
     return licenses.Conclusion(expressions.NOASSERTION, (), licenses.LICENSE_UNKNOWN, message)
 
 
-def identity(table: licenses.Table) -> str:
-    """Return a digest of a table: another one may conclude otherwise."""
+def table_digest(table: licenses.Table) -> str:
+    """Return the digest of a license table; the fingerprint covers it."""
     return str(digests.Digest.of_bytes("\n".join(sorted(map(repr, table.rows))).encode()))

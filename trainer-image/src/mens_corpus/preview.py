@@ -1,10 +1,9 @@
-"""A dataset for a person's eyes: counts and some rows."""
+"""A preview of a dataset: its accounting, its license and some rows."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,44 +14,39 @@ from mens.artifacts import manifests, reader, refs, store
 from mens_corpus import accounting, jsonl, selection
 
 
-def show(folder: Path, count: int) -> Iterator[str]:
-    """Yield lines about a built corpus: accounting, licenses, and the first rows of each side.
+def describe(folder: Path, count: int) -> Iterator[str]:
+    """Yield lines of text: accounting, license, and the first `count` rows of each split.
 
-    Rows lie in the order of their ids, which are hashes: the first ones are a fair sample.
+    Rows are ordered by their ids, which are hashes, so the first rows are a random sample.
     """
     manifest = manifests.Manifest.parse((folder / manifests.FILE_NAME).read_bytes())
     yield f"{manifest.name}  {manifest.details.get('fingerprint')}"
     yield f"license {manifest.compliance.license_expression} "
-    yield from accounting.table(_counts(manifest)).splitlines()
-    for stem in (selection.TRAIN, selection.VALIDATION):
-        for line in itertools.islice(jsonl.read_lines(folder / f"{stem}.jsonl.zst"), count):
-            yield from _row(stem, orjson.loads(line))
+    yield from accounting.format_table(_accounting(manifest)).splitlines()
+    for split in (selection.TRAIN, selection.VALIDATION):
+        for line in itertools.islice(jsonl.read_lines(folder / f"{split}.jsonl.zst"), count):
+            yield from _format_row(split, orjson.loads(line))
 
 
-def fetched(objects: store.ObjectStore, uri: refs.Uri, into: Path) -> Path:
-    """Fetch and verify a published corpus, and return its folder."""
+def fetch(objects: store.ObjectStore, uri: refs.Uri, into: Path) -> Path:
+    """Download and verify a published dataset; returns its folder."""
     manifest, digest = manifests.read(objects, uri)
     reader.fetch(objects, refs.ArtifactRef(uri=uri, digest=digest), into, manifest=manifest)
     (into / manifests.FILE_NAME).write_bytes(manifest.to_bytes())
     return into
 
 
-def temporary() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder for `fetched`."""
-    return tempfile.TemporaryDirectory(prefix="mens-corpus-show-")
-
-
-def _counts(manifest: manifests.Manifest) -> dict[str, Any]:
+def _accounting(manifest: manifests.Manifest) -> dict[str, Any]:
     found = manifest.details.get("accounting")
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _row(stem: str, row: dict[str, Any]) -> Iterator[str]:
-    place = row["metadata"]
+def _format_row(split: str, row: dict[str, Any]) -> Iterator[str]:
+    metadata = row["metadata"]
     yield ""
-    yield f"--- {stem} {row['id']} {row['source']}:{place['path']}:{place.get('line')} " + (
+    yield f"--- {split} {row['id']} {row['source']}:{metadata['path']}:{metadata.get('line')} " + (
         f"{row['lane']} {row['license']}"
     )
     yield row["prompt"]
     yield f"=> {row['response']}"
-    yield json.dumps(place)
+    yield json.dumps(metadata)

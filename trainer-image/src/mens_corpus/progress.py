@@ -1,4 +1,4 @@
-"""How far a job is: `progress.json` beside its output, and a line in the log now and then."""
+"""Progress of a job: `progress.json` in its output folder, and a log line at each update."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mens.runtime import jobs
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS: Final = 3.0
-"""Between two writes; a change of stage is written at once."""
+MIN_INTERVAL: Final = 3.0
+"""Minimum seconds between two updates of a stage; a new stage is written at once."""
 
 
-class Progressing:
-    """Writes progress, and never lets the job fail for it.
+class ProgressReporter:
+    """Writes the progress; a failed write is logged and does not fail the job.
 
     Args:
-        objects: Where the output lies.
-        folder: The output.
-        clock: Seconds that only grow.
-        attempt: Number of the attempt, 0 if the job was not told.
+        objects: Store of the output.
+        folder: Output folder.
+        clock: Monotonic clock, in seconds.
+        attempt: Number of the attempt; 0 if unknown.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Progressing:
         self._last = 0.0
 
     def __call__(self, stage: str, step: int, total: int, rows: int) -> None:
-        """Note how far the job is; see `collecting.Report`."""
+        """Record progress; the signature is that of `source_pipeline.ReportProgress`."""
         now = self._clock()
-        if stage == self._stage and now - self._last < EVERY_SECONDS:
+        if stage == self._stage and now - self._last < MIN_INTERVAL:
             return
         self._stage, self._last = stage, now
         log.info("%s: %d of %d, %d rows", stage, step, total, rows)
@@ -54,4 +54,4 @@ class Progressing:
             data = progress.model_dump_json(by_alias=True, exclude_none=True).encode()
             self._objects.put_bytes(self._uri, data)
         except store_errors.StoreError as e:
-            log.warning("progress is not written: %s", e)
+            log.warning("cannot write the progress: %s", e)

@@ -1,7 +1,7 @@
-"""What was set aside, with reason and place; never with its text.
+"""The quarantine: excluded candidates with reason and location, never with their text.
 
-The dataset is published, and what lies here may be a secret or may not be distributed. Path and
-line lead whoever may see it to the text.
+The quarantine is published with the dataset, and the text may be a secret or may not be
+distributed. Path and line lead a person with access to the source to the text.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import orjson
 from mens_corpus import jsonl
 
 FILE: Final = "quarantine.jsonl.zst"
-"""Name in the artifact."""
+"""Name of the file in the artifact."""
 
 
 class Quarantine:
-    """Collects entries on disk, one JSON object a line, while it is entered."""
+    """Collects entries in a temporary file, one JSON object per line; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,14 +32,14 @@ class Quarantine:
         self._file.close()
 
     def add(
-        self, source: str, path: str, reason: str, message: str, place: Mapping[str, str | int]
+        self, source: str, path: str, reason: str, message: str, location: Mapping[str, str | int]
     ) -> None:
-        """Set one candidate aside."""
-        entry = {"source": source, "path": path, "reason": reason, "message": message, **place}
+        """Quarantine one candidate."""
+        entry = {"source": source, "path": path, "reason": reason, "message": message, **location}
         self._file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
 
     def write(self, folder: Path) -> None:
-        """Write the entries into the artifact, in the order in which they came; closes."""
+        """Write the entries into the artifact, in the order of `add`; closes the quarantine."""
         self._file.close()
         with self._path.open("rb") as lines:
             jsonl.write_lines(folder / FILE, lines)

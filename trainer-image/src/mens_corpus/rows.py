@@ -1,6 +1,6 @@
-"""The row: one prompt with its answer, where it comes from and under which license.
+"""The row: a prompt with its response, provenance and license.
 
-Field names are those of upstream's Vox Mens JSONL, so that its tools read our files.
+Field names are those of the upstream Vox Mens JSONL, whose tools can read these files.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 SCHEMA_VERSION: Final = "mens.row/v1"
-"""Value of every row's `schema_version`; a change of meaning gets a new one."""
+"""Value of the `schema_version` of every row; it changes when the meaning of a field changes."""
 
 
 class Lane(enum.StrEnum):
-    """What a row teaches; a run may choose lanes."""
+    """The skill that a row teaches; a training run can select lanes."""
 
     CODEGEN = "vox_codegen"
-    """A task in words becomes code."""
+    """From a task in natural language to code."""
     DOCS_QA = "vox_docs_qa"
-    """A question is answered from documentation, a docstring included."""
+    """Questions answered from documentation, including docstrings."""
     TOOLING = "vox_tooling"
     """Tool calls and their traces."""
     SPEECH = "vox_speech"
-    """Speech becomes code."""
+    """From speech to code."""
     TRAJECTORY_REPAIR = "vox_trajectory_repair"
-    """Broken code or a failed trace is repaired."""
+    """Repair of broken code or of a failed trace."""
     RETRIEVAL_GROUNDED = "vox_retrieval_grounded"
-    """An answer cites what was retrieved."""
+    """Answers that cite retrieved text."""
     LANG_TIER_B = "vox_lang_tier_b"
     """Less common parts of the language."""
     RUST_EXPERT_CROSS = "vox_rust_expert_cross"
-    """Rust beside Vox."""
+    """Rust together with Vox."""
     RESEARCH_EXPERT = "vox_research_expert"
     """Research chains over several sources."""
 
 
 class Origin(enum.StrEnum):
-    """Who wrote the answer."""
+    """Who wrote the response."""
 
     HUMAN = "human"
-    """People: the answer's content stands in the source."""
+    """A person: the content of the response is in the source."""
     SYNTHETIC = "synthetic"
     """A template or a model."""
     AGENT = "agent"
@@ -53,41 +53,41 @@ class Origin(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, in the order of its fields in the file."""
+    """One row of the dataset."""
 
     prompt: str
     response: str
     lane: Lane
     category: str
-    """What kind of row it is, finer than the lane; one word of each extractor."""
+    """The kind of row, finer than the lane; each extractor has one."""
     task_family: str
-    """Which task a prompt sets; equal prompts' wording means equal task_family."""
+    """The task of the prompt; rows with the same wording of the prompt share it."""
     source: str
     """Name of the source in the spec."""
     path: str
     """Path of the document within its source."""
     license: str = ""
-    """SPDX expression; empty until the license is concluded."""
+    """SPDX expression; empty before license detection."""
     origin: Origin = Origin.HUMAN
     metadata: Mapping[str, str | int] = field(default_factory=dict)
-    """Where in the document the row comes from: qualname or heading, and line."""
+    """Location in the document: qualname or heading, and line."""
 
     @property
     def id(self) -> str:
-        """Identity of the row: 32 hex digits over its text and its document, not its line.
+        """Identity of the row: 32 hex digits, a hash of its text and document but not of its line.
 
-        A function that moves within its file keeps its identity, and with it its place in
-        samples and splits.
+        A function that moves within its file keeps its id, and with it its place in samples and
+        splits.
         """
-        return digest_of(self.source, self.path, self.prompt, self.response)
+        return hash_of(self.source, self.path, self.prompt, self.response)
 
     @property
     def duplicate_key(self) -> str:
-        """Equal for rows whose texts differ in white space or Unicode composition only."""
-        return digest_of(normalized(self.prompt), normalized(self.response))
+        """Key of exact deduplication: ignores white space and Unicode composition."""
+        return hash_of(normalize(self.prompt), normalize(self.response))
 
     def to_object(self) -> dict[str, Any]:
-        """Return the JSON object of the row, in the order in which it is written."""
+        """Return the row as a JSON object, with its fields in the order of the file."""
         metadata: dict[str, str | int] = {"path": self.path, **self.metadata}
         return {
             "id": self.id,
@@ -104,12 +104,12 @@ class Row:
         }
 
 
-def normalized(text: str) -> str:
-    """Return the text with Unicode composed and every run of white space as one space."""
+def normalize(text: str) -> str:
+    """Return the text in Unicode NFC, with each run of white space as one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def digest_of(*parts: str | int) -> str:
-    """Return 32 hex digits that identify the parts, each told apart from its neighbor."""
+def hash_of(*parts: str | int) -> str:
+    """Return 32 hex digits that identify the parts; ("ab", "c") and ("a", "bc") differ."""
     data = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
     return hashlib.sha256(data).hexdigest()[:32]

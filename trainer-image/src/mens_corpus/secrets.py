@@ -1,6 +1,7 @@
-"""Secrets in rows: a quick look for their marks, then one alternation of all forms.
+"""Secret scanning: a fast search for keywords, then one regular expression of all patterns.
 
-Only forms that are secrets by their shape; `password = "…"` in documentation is nearly never one.
+Patterns match only text that is a credential by its format. `password = "…"` in documentation is
+almost never a credential.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-FORMS: Final[Mapping[str, str]] = {
+PATTERNS: Final[Mapping[str, str]] = {
     "PrivateKey": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
     "AwsAccessKey": r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b",
     "GitHubToken": r"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{82}",
@@ -27,7 +28,7 @@ FORMS: Final[Mapping[str, str]] = {
     "JsonWebToken": r"\beyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
     "UrlPassword": r"://[^\s/:@\"'<>]{1,64}:[^\s/:@\"'<>]{8,64}@[a-z0-9]",
 }
-"""Kinds of secrets and what they look like: the shortest that a service gives, longer ones too."""
+"""Kinds of secrets and their patterns: the minimum length that a service issues, or longer."""
 _TOKENS: Final = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "hf_")
 _KEYS: Final = (
     "-----BEGIN",
@@ -41,15 +42,17 @@ _KEYS: Final = (
     "eyJ",
     "api_org_",
 )
-_MARKS: Final = (*_TOKENS, *_KEYS, "hooks.slack", "://")
-"""Each form holds one of these. Looking for them first is 20 times as fast as the expression,
-which most texts then never meet."""
-_ANY: Final = re.compile("|".join(f"(?P<{name}>{form})" for name, form in FORMS.items()))
+_KEYWORDS: Final = (*_TOKENS, *_KEYS, "hooks.slack", "://")
+"""Every match of a pattern contains a keyword. The search for keywords is 20 times as fast as the
+regular expression, and most texts contain no keyword."""
+_PATTERN: Final = re.compile(
+    "|".join(f"(?P<{name}>{pattern})" for name, pattern in PATTERNS.items())
+)
 
 
 def find(text: str) -> str | None:
-    """Return the kind of the first secret in the text, never the secret; None if there is none."""
-    if not any(mark in text for mark in _MARKS):
+    """Return the kind of the first secret in the text, never the secret; None without one."""
+    if not any(keyword in text for keyword in _KEYWORDS):
         return None
-    match = _ANY.search(text)
+    match = _PATTERN.search(text)
     return match.lastgroup if match else None

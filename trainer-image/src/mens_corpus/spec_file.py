@@ -1,7 +1,7 @@
-"""What a person writes for `mens corpus build`: a MensCorpus or its spec, in JSON or YAML.
+"""The input file of `mens corpus build`: a MensCorpus or its spec, in JSON or YAML.
 
-Beside `s3` and `git` a source may have `folder: path`, relative to the file: the same build on a
-laptop, without a store.
+Instead of `s3` or `git`, a source can have `folder: path`, relative to the file. Such a build runs
+on a laptop without a store.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Any
 import pydantic
 
 from mens.api import corpus, kube, reasons
-from mens_corpus import errors
+from mens.runtime import errors
 
 
 @dataclass(frozen=True)
-class Authored:
-    """What a file says."""
+class SpecFile:
+    """The content of an input file."""
 
     name: str
-    """Name of the corpus: that of its metadata, else of its file."""
+    """Name of the corpus: `metadata.name`, or else the name of the file."""
     spec: corpus.MensCorpusSpec
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Local folders, by source."""
+    """Local folders, by name of the source."""
 
 
-def read(path: Path) -> Authored:
-    """Read a file.
+def read(path: Path) -> SpecFile:
+    """Read an input file.
 
     Raises:
-        InputWrong: If it cannot be read, with the field that is wrong.
+        InvalidInputError: If it is invalid; the message names the field.
     """
     content = _content(path)
     spec = content.get("spec", content)
@@ -43,26 +43,26 @@ def read(path: Path) -> Authored:
         name = str(content["metadata"].get("name", name))
     folders = _folders(spec, path.parent)
     try:
-        return Authored(name, kube.parse(corpus.MensCorpusSpec, spec), folders)
+        return SpecFile(name, kube.parse(corpus.MensCorpusSpec, spec), folders)
     except pydantic.ValidationError as e:
         lines = [
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
             for item in e.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise _wrong(path, "; ".join(lines[:5])) from None
+        raise _invalid(path, "; ".join(lines[:5])) from None
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as e:
-        raise _wrong(path, str(e)) from e
+        raise _invalid(path, str(e)) from e
     try:
         content = json.loads(text) if path.suffix == ".json" else _yaml(path, text)
     except ValueError as e:
-        raise _wrong(path, str(e)) from e
+        raise _invalid(path, str(e)) from e
     if not isinstance(content, dict) or not isinstance(content.get("spec", content), dict):
-        raise _wrong(path, "it must hold a MensCorpus or its spec")
+        raise _invalid(path, "the file must contain a MensCorpus or its spec")
     return content
 
 
@@ -70,7 +70,9 @@ def _yaml(path: Path, text: str) -> Any:
     try:
         yaml = importlib.import_module("yaml")
     except ImportError:
-        raise _wrong(path, "PyYAML is not installed here; write JSON instead") from None
+        raise _invalid(
+            path, "PyYAML is not installed; install it, or write the file in JSON"
+        ) from None
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as e:
@@ -78,7 +80,7 @@ def _yaml(path: Path, text: str) -> Any:
 
 
 def _folders(spec: dict[str, Any], base: Path) -> dict[str, Path]:
-    """Take `folder` out of the sources; a stand-in keeps the rest under the API's own rules."""
+    """Replace `folder` in the sources by a placeholder for `s3`, which the API validates."""
     found: dict[str, Path] = {}
     sources = spec.get("sources")
     for source in sources if isinstance(sources, list) else ():
@@ -89,5 +91,5 @@ def _folders(spec: dict[str, Any], base: Path) -> dict[str, Path]:
     return found
 
 
-def _wrong(path: Path, what: str) -> errors.InputWrong:
-    return errors.InputWrong(reasons.SPEC_INVALID, f"{path}: {what}")
+def _invalid(path: Path, problem: str) -> errors.InvalidInputError:
+    return errors.InvalidInputError(reasons.SPEC_INVALID, f"{path}: {problem}")

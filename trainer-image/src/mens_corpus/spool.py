@@ -1,4 +1,4 @@
-"""Rows on disk while the corpus is being decided about; memory holds a few words of each."""
+"""The spool: all rows in a temporary file, and in memory only what the selection needs."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from mens_corpus import rows
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
-    """What deduplication, sampling and split need to know of a row."""
+class SpooledRow:
+    """The facts about a row that deduplication, sampling and split use, and where the row is."""
 
     id: str
     duplicate_key: str
     order: int
-    """Place of the source in the spec: of equal rows the lowest stays."""
+    """Index of the source in the spec: of duplicates, the one with the lowest index is kept."""
     source: str
     path: str
     line: int
     license: str
     offset: int
-    """Where the row's line begins in the spool."""
+    """Position of the row's line in the spool, in bytes."""
     length: int
+    """Bytes of the line."""
 
     @property
     def group(self) -> tuple[str, str]:
-        """What must not be torn apart by the split: the document."""
+        """The rows of a document are never divided between the splits."""
         return (self.source, self.path)
 
     @property
     def priority(self) -> tuple[int, str, int, str]:
-        """Of equal rows the one with the lowest priority stays, in whatever order they came."""
+        """Of duplicates, the one with the lowest priority is kept."""
         return (self.order, self.path, self.line, self.id)
 
 
 class Spool:
-    """A temporary file of rows, each as the line it will be in the dataset."""
+    """A temporary file of rows; each line is as it will be in the dataset."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b")
@@ -58,14 +59,14 @@ class Spool:
     ) -> None:
         self._file.close()
 
-    def add(self, row: rows.Row, *, order: int) -> Spooled:
-        """Write a row."""
-        said = row.to_object()
-        line = orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
+    def add(self, row: rows.Row, *, order: int) -> SpooledRow:
+        """Write a row; `order` is the index of its source."""
+        content = row.to_object()
+        line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
         self._file.write(line)
         offset, self._end = self._end, self._end + len(line)
-        return Spooled(
-            said["id"],
+        return SpooledRow(
+            content["id"],
             row.duplicate_key,
             order,
             row.source,
@@ -76,7 +77,7 @@ class Spool:
             len(line),
         )
 
-    def lines(self, spooled: Iterable[Spooled]) -> Iterator[bytes]:
+    def lines(self, spooled: Iterable[SpooledRow]) -> Iterator[bytes]:
         """Yield the lines of rows, in the given order."""
         self._file.flush()
         for row in spooled:

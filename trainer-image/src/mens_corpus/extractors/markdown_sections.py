@@ -1,9 +1,9 @@
-"""Markdown sections become rows: the heading asks, the body answers.
+"""Extract Markdown sections: the prompt asks for the heading, the response is the body.
 
     prompt    Explain from the documentation: Guide › Storage › Credentials
     response  the Markdown between this heading and the next one
 
-Headings are found by a CommonMark parser, so that a `#` inside a fence is none.
+A CommonMark parser finds the headings: a `#` inside a fence is not a heading.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ import markdown_it
 from markdown_it import token
 
 from mens_corpus import rows
-from mens_corpus.extractors import decoding, outcomes
+from mens_corpus.extractors import decoding, results
 
 SUFFIXES: Final = (".md", ".markdown")
-"""Documents this extractor understands."""
-SHAPE: Final = outcomes.Shape(rows.Lane.DOCS_QA, "docs_section", "explain_section")
-"""A question answered from documentation."""
-SHORTEST_BODY: Final = 40
-"""Characters below which a body answers nothing: a link, a badge, a "see below"."""
+"""File name suffixes of supported documents."""
+LABELS: Final = results.RowLabels(rows.Lane.DOCS_QA, "docs_section", "explain_section")
+"""Labels of all rows: a question answered from documentation."""
+MIN_BODY_LENGTH: Final = 40
+"""Minimum characters of a body; a shorter one is a link, a badge, or a "see below"."""
 
 _BREAKS: Final = frozenset({"softbreak", "hardbreak"})
 _WORDS: Final = _BREAKS | {"text", "code_inline"}
-"""Tokens of a heading that are words, and the line breaks between them, which have no content."""
+"""Tokens of a heading: words, and the line breaks between them, which have no content."""
 _FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
     headings: tuple[str, ...]
-    """From the document's title down; empty for text before the first heading."""
+    """Path of headings from the title of the document; empty for text before the first heading."""
     line: int
     """1-based line of the heading."""
     body: str
 
 
-def extract(data: bytes, *, max_characters: int) -> Iterator[outcomes.Outcome]:
-    """Yield one outcome per section of the document, in the order of their lines."""
+def extract(data: bytes, *, max_characters: int) -> Iterator[results.Result]:
+    """Yield one result per section of the document, in the order of their lines."""
     text = decoding.plain_text(data)
-    if isinstance(text, outcomes.Broken):
+    if isinstance(text, results.Invalid):
         yield text
         return
     try:
         found = list(_sections(_without_front_matter(text)))
     except RecursionError:
-        yield outcomes.Broken("TooDeep", "nested deeper than the parser can follow")
+        yield results.Invalid("TooDeep", "nested too deeply for the parser")
         return
     for section in found:
-        yield _outcome(section, max_characters)
+        yield _extract_one(section, max_characters)
 
 
-def _outcome(section: _Section, max_characters: int) -> outcomes.Outcome:
+def _extract_one(section: _Section, max_characters: int) -> results.Result:
     if not section.headings:
-        return outcomes.Filtered("NoHeading")
+        return results.Filtered("NoHeading")
     if not section.body:
-        return outcomes.Filtered("EmptySection")
-    if len(section.body) < SHORTEST_BODY:
-        return outcomes.Filtered("TooShort")
+        return results.Filtered("EmptySection")
+    if len(section.body) < MIN_BODY_LENGTH:
+        return results.Filtered("TooShort")
     prompt = f"Explain from the documentation: {' › '.join(section.headings)}"
     if max(len(section.body), len(prompt)) > max_characters:
-        return outcomes.Filtered("TooLong")
+        return results.Filtered("TooLong")
     metadata: dict[str, str | int] = {"heading": section.headings[-1], "line": section.line}
-    return outcomes.Draft(prompt, section.body, SHAPE, metadata)
+    return results.Extracted(prompt, section.body, LABELS, metadata)
 
 
 def _without_front_matter(text: str) -> str:
-    """Blank out YAML front matter, keeping the line numbers of what follows."""
+    """Replace YAML front matter by empty lines, to keep the line numbers."""
     match = _FRONT_MATTER.match(text)
     return "\n" * match.group().count("\n") + text[match.end() :] if match else text
 
@@ -95,7 +95,7 @@ class _Heading:
     level: int
     title: str
     first: int
-    """0-based line where the heading begins."""
+    """0-based first line of the heading."""
     end: int
     """0-based line after it."""
 
@@ -108,9 +108,9 @@ def _headings(text: str) -> Iterator[_Heading]:
 
 
 def _title(inline: token.Token) -> str:
-    """Return the words of a heading without their markup."""
+    """Return the text of a heading without its markup."""
     children = inline.children or ()
-    # Between two marks that touch there is an empty text, which is no space.
+    # The parser puts an empty text token between adjacent markup; it is not a space.
     parts = (
         " " if item.type in _BREAKS else item.content for item in children if item.type in _WORDS
     )

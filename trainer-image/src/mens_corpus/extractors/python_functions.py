@@ -1,7 +1,7 @@
-"""Python functions with docstrings become rows: describe this function, as one line of JSON.
+"""Extract Python functions with docstrings: the response describes the function as JSON.
 
-The parser is the standard library's `ast`: it accepts exactly what CPython accepts and gives exact
-positions. (Other languages will come by tree-sitter.)
+The parser is `ast` of the standard library: it accepts exactly what CPython accepts and reports
+exact positions. (Extractors for other languages will use tree-sitter.)
 
     prompt    Describe this function. + the code without its docstring, in a fence
     response  {"name":"guess_type","params":["url","strict"],"summary":"Guess the type of a file."}
@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from mens_corpus import rows
-from mens_corpus.extractors import decoding, outcomes
+from mens_corpus.extractors import decoding, results
 
 SUFFIXES: Final = (".py", ".pyi")
-"""Documents this extractor understands."""
-SHAPE: Final = outcomes.Shape(rows.Lane.DOCS_QA, "python_function", "describe_function")
-"""A question about code, answered from its documentation."""
+"""File name suffixes of supported documents."""
+LABELS: Final = results.RowLabels(rows.Lane.DOCS_QA, "python_function", "describe_function")
+"""Labels of all rows: a question about code, answered from its documentation."""
 SUMMARY_LIMIT: Final = 200
-"""Characters of a summary. A longer first sentence is nearly always a list or a missing full stop;
-cutting it would teach half sentences, so the function is left out."""
+"""Maximum characters of a summary. A longer first sentence is almost always a list or lacks a
+period. Truncation would teach incomplete sentences, so such a function is filtered."""
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _BLOCKS: Final = (
@@ -44,46 +44,46 @@ _BLOCKS: Final = (
     ast.Match,
     ast.match_case,
 )
-"""Everything that holds statements; the other nine tenths of all nodes are not looked at."""
+"""All nodes that contain statements. The other 90 % of the nodes are not visited."""
 _SENTENCE: Final = re.compile(r"(?<![.\s]\w)(?<!e\.g)(?<!i\.e)(?<!\bcf)(?<!\bvs)[.!?](?=\s|$)")
-"""A full stop that ends a sentence: not the one of an initial or of these abbreviations."""
+"""The end of a sentence, but not the period of an initial or of these abbreviations."""
 _SIGNATURE: Final = re.compile(r"^[\w.]+\(.*\)(\s*->.*)?[:.]?$")
-"""A first docstring line that only repeats the signature, as C-style docstrings do."""
+"""A first docstring line that only repeats the signature, as in docstrings of C functions."""
 
 
-def extract(data: bytes, *, max_characters: int) -> Iterator[outcomes.Outcome]:
-    """Yield one outcome per function of the file, in the order of their lines."""
+def extract(data: bytes, *, max_characters: int) -> Iterator[results.Result]:
+    """Yield one result per function of the file, in the order of their lines."""
     text = decoding.python_text(data)
-    if isinstance(text, outcomes.Broken):
+    if isinstance(text, results.Invalid):
         yield text
         return
-    tree = _parsed(text)
-    if isinstance(tree, outcomes.Broken):
+    tree = _parse(text)
+    if isinstance(tree, results.Invalid):
         yield tree
         return
     lines = text.split("\n")
     for qualname, node, nested in _functions(tree):
-        yield _outcome(qualname, node, lines, nested=nested, max_characters=max_characters)
+        yield _extract_one(qualname, node, lines, nested=nested, max_characters=max_characters)
 
 
-def _parsed(text: str) -> ast.Module | outcomes.Broken:
+def _parse(text: str) -> ast.Module | results.Invalid:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes are the authors' affair
+            warnings.simplefilter("ignore")  # such as invalid escape sequences
             return ast.parse(text)
     except SyntaxError as error:
         message = str(error.msg)
-        return outcomes.Broken("SyntaxError", message, error.lineno or 0, error.offset or 0)
+        return results.Invalid("SyntaxError", message, error.lineno or 0, error.offset or 0)
     except ValueError as error:
-        return outcomes.Broken("SyntaxError", str(error))
+        return results.Invalid("SyntaxError", str(error))
     except (RecursionError, MemoryError):
-        return outcomes.Broken("TooDeep", "nested deeper than the parser can follow")
+        return results.Invalid("TooDeep", "nested too deeply for the parser")
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function, bool]]:
-    """Yield (qualname, function, whether it lies within a function) by line.
+    """Yield (qualname, function, whether a function contains it), in the order of lines.
 
-    Walks statements only, with a stack of its own: generated files nest deeper than we recurse.
+    Visits statements only, with an explicit stack: generated files exceed the recursion limit.
     """
     stack: list[tuple[str, ast.AST, bool]] = [("", tree, False)]
     while stack:
@@ -97,33 +97,33 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function, bool]]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the statements within a statement that may hold functions themselves."""
+    """Yield the child statements that can contain functions."""
     for name in ("body", "handlers", "orelse", "finalbody", "cases"):
         for child in getattr(node, name, ()):
             if isinstance(child, _BLOCKS):
                 yield child
 
 
-def _outcome(
+def _extract_one(
     qualname: str, node: _Function, lines: list[str], *, nested: bool, max_characters: int
-) -> outcomes.Outcome:
-    reason = _reason_against(node, nested=nested)
+) -> results.Result:
+    reason = _filter_reason(node, nested=nested)
     if reason:
-        return outcomes.Filtered(reason)
-    summary = summarized(ast.get_docstring(node) or "")
+        return results.Filtered(reason)
+    summary = summarize(ast.get_docstring(node) or "")
     if not summary:
-        return outcomes.Filtered("NoSummary")
+        return results.Filtered("NoSummary")
     if len(summary) > SUMMARY_LIMIT:
-        return outcomes.Filtered("SummaryTooLong")
+        return results.Filtered("SummaryTooLong")
     code = _code(node, lines, max_characters - len(_question("")))
     if code is None:
-        return outcomes.Filtered("SignatureTooLong")
-    answer = {"name": node.name, "params": parameters(node), "summary": summary}
+        return results.Filtered("SignatureTooLong")
+    answer = {"name": node.name, "params": parameter_names(node), "summary": summary}
     response = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
     prompt = _question(code)
     if not _is_text(prompt + response):
-        return outcomes.Broken("NotText", "lone surrogates in the docstring", node.lineno)
-    return outcomes.Draft(prompt, response, SHAPE, {"qualname": qualname, "line": node.lineno})
+        return results.Invalid("NotText", "lone surrogates in the docstring", node.lineno)
+    return results.Extracted(prompt, response, LABELS, {"qualname": qualname, "line": node.lineno})
 
 
 def _question(code: str) -> str:
@@ -133,8 +133,8 @@ def _question(code: str) -> str:
     return f"Describe this function.\n\n{fence}python\n{code}\n{fence}"
 
 
-def _reason_against(node: _Function, *, nested: bool) -> str:
-    """Return why a function is no row: most telling reason first, empty if it may be one."""
+def _filter_reason(node: _Function, *, nested: bool) -> str:
+    """Return why a function is filtered: the most specific reason, or an empty string."""
     dunder = node.name.startswith("__") and node.name.endswith("__")
     rules = {
         "Nested": nested,
@@ -155,24 +155,24 @@ def _decorator_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def parameters(node: _Function) -> list[str]:
-    """Return bare names in the order of the signature, self and cls too.
+def parameter_names(node: _Function) -> list[str]:
+    """Return the parameter names in the order of the signature, including self and cls.
 
-    The names are what stands in the code: a row whose answer leaves some of them out would teach
-    a rule that nothing in the question shows.
+    All names of the code are included. A response without some of them would teach a rule that
+    the prompt does not show.
     """
-    said = node.args
-    found = [item.arg for item in (*said.posonlyargs, *said.args)]
-    found += [said.vararg.arg] if said.vararg else []
-    found += [item.arg for item in said.kwonlyargs]
-    found += [said.kwarg.arg] if said.kwarg else []
+    signature = node.args
+    found = [item.arg for item in (*signature.posonlyargs, *signature.args)]
+    found += [signature.vararg.arg] if signature.vararg else []
+    found += [item.arg for item in signature.kwonlyargs]
+    found += [signature.kwarg.arg] if signature.kwarg else []
     return found
 
 
-def summarized(docstring: str) -> str:
+def summarize(docstring: str) -> str:
     """Return the first sentence of a docstring's first paragraph, on one line.
 
-    Without a full stop it is the first line. A line that repeats the signature is skipped.
+    Without a period, it is the first line. A line that repeats the signature is skipped.
     """
     paragraphs = [part.strip() for part in docstring.strip().split("\n\n")]
     lines = [line.strip() for line in paragraphs[0].split("\n")]
@@ -185,7 +185,10 @@ def summarized(docstring: str) -> str:
 
 
 def _code(node: _Function, lines: list[str], max_characters: int) -> str | None:
-    """Return the function without its docstring, cut at a line end; None if `def` does not fit."""
+    """Return the function without its docstring, truncated at a line end.
+
+    None if the signature exceeds the limit.
+    """
     first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
     docstring = node.body[0]
     if docstring.end_lineno is None or node.end_lineno is None:
@@ -205,17 +208,17 @@ def _code(node: _Function, lines: list[str], max_characters: int) -> str | None:
         head.pop()
     while body and not body[0].strip() and not before.strip():
         body.pop(0)
-    code = _dedented(head + body)
+    code = _dedent(head + body)
     signature = docstring.lineno - first if not before.strip() else docstring.lineno - first + 1
-    return _capped(code, keep=signature, limit=max_characters)
+    return _truncate(code, keep=signature, limit=max_characters)
 
 
-def _dedented(code: list[str]) -> list[str]:
+def _dedent(code: list[str]) -> list[str]:
     margin = code[0][: len(code[0]) - len(code[0].lstrip())]
     return [line.removeprefix(margin).rstrip() for line in code]
 
 
-def _capped(code: list[str], *, keep: int, limit: int) -> str | None:
+def _truncate(code: list[str], *, keep: int, limit: int) -> str | None:
     length = 0
     for number, line in enumerate(code):
         length += len(line) + (number > 0)

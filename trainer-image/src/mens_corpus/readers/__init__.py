@@ -1,1 +1,1 @@
-"""Where documents come from: S3 folders, Git commits, local folders; all look like one tree."""
+"""Readers of documents: S3 folders, Git commits and local folders, behind one protocol."""

@@ -1,6 +1,6 @@
-"""Documents of a Git commit, fetched without history and without a git program.
+"""Read documents of a Git commit, fetched without history and without a git program.
 
-A branch or tag is resolved once; the commit it meant goes into the manifest.
+A branch or tag is resolved once; the manifest records the commit.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dulwich import client, config, object_store, objects, repo
 from dulwich import errors as git_errors
 
 from mens.api import reasons
-from mens_corpus import errors
-from mens_corpus.readers import trees
+from mens.runtime import errors
+from mens_corpus.readers import base
 
 TIMEOUT: Final = 60.0
-"""Seconds to wait for the next bytes of a Git server."""
+"""Maximum seconds to wait for the next bytes of a Git server."""
 
-_NO_GIT: Final = (
+_PROTOCOL_ERRORS: Final = (
     ValueError,
     AssertionError,
     KeyError,
@@ -38,15 +38,15 @@ _NO_GIT: Final = (
     git_errors.ApplyDeltaError,
     git_errors.MissingCommitError,
 )
-"""What dulwich raises on bytes that do not follow the protocol, such as a page to log in."""
+"""Errors of dulwich for bytes that do not follow the protocol, such as a login page."""
 _FETCHED: Final = b"refs/mens/source"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_LINKS: Final = 40
-"""Links that are followed in a row; Linux itself gives up there."""
+_MAX_LINKS: Final = 40
+"""Maximum links to follow for one path, as in Linux."""
 
 
-class CommitTree:
-    """All regular files and links of one commit; submodules are left out.
+class GitReader:
+    """All regular files and links of one commit; submodules are skipped.
 
     Args:
         url: http(s) or file, without credentials.
@@ -58,26 +58,26 @@ class CommitTree:
         self._url = url
         into.mkdir(parents=True, exist_ok=True)
         self._repository: Any = repo.Repo.init_bare(str(into))
-        # One pack file is shared by all readers, and its file position with it.
+        # All threads share one pack file and its file position.
         self._lock = threading.Lock()
         try:
-            self._commit = _fetched(self._repository, url, revision)
+            self._commit = _fetch(self._repository, url, revision)
         except BaseException:
             self.close()
             raise
 
     @property
     def commit(self) -> str:
-        """The commit that the revision meant, 40 hex digits."""
+        """The commit that the revision names, 40 hex digits."""
         return str(self._commit.id.decode())
 
     @property
     def uri(self) -> str:
-        """See `trees.Tree`."""
-        return f"git+{shown(self._url)}@{self.commit}"
+        """See `base.Reader`."""
+        return f"git+{redact(self._url)}@{self.commit}"
 
-    def entries(self) -> Iterator[trees.Entry]:
-        """See `trees.Tree`."""
+    def documents(self) -> Iterator[base.Document]:
+        """See `base.Reader`."""
         store = self._repository.object_store
         found = {
             _text(item.path): (item.mode, item.sha.decode())
@@ -90,17 +90,17 @@ class CommitTree:
         }
         files = {path: sha for path, (mode, sha) in found.items() if stat.S_ISREG(mode)}
         folders = {str(folder) for path in found for folder in PurePosixPath(path).parents}
-        yield from (trees.Entry(path, -1, sha) for path, sha in files.items())
+        yield from (base.Document(path, -1, sha) for path, sha in files.items())
         for path in links:
-            end = _followed(path, links)
+            end = _resolve_links(path, links)
             if end not in folders:
-                refused = "" if end in files else trees.LOST_LINK
-                yield trees.Entry(path, -1, files.get(end, ""), link=True, refused=refused)
+                unreadable = "" if end in files else base.BROKEN_LINK
+                yield base.Document(path, -1, files.get(end, ""), link=True, unreadable=unreadable)
 
-    def read(self, entry: trees.Entry) -> bytes | None:
-        """See `trees.Tree`."""
+    def read(self, entry: base.Document) -> bytes | None:
+        """See `base.Reader`."""
         data = self._bytes(entry.key)
-        return data if len(data) <= trees.DOCUMENT_LIMIT else None
+        return data if len(data) <= base.DOCUMENT_LIMIT else None
 
     def _bytes(self, sha: str) -> bytes:
         with self._lock:
@@ -112,12 +112,12 @@ class CommitTree:
         return posixpath.normpath(posixpath.join(folder, _text(self._bytes(sha))))
 
     def close(self) -> None:
-        """See `trees.Tree`."""
+        """See `base.Reader`."""
         self._repository.close()
 
 
-def shown(url: str) -> str:
-    """Return the URL as it may be logged: no user, no password, no query."""
+def redact(url: str) -> str:
+    """Return the URL for logs and messages: without user, password and query."""
     parts = urllib.parse.urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
@@ -127,12 +127,12 @@ def _text(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
 
 
-def _followed(path: str, links: Mapping[str, str]) -> str:
-    """Return where a path leads when it and the folders above it may be links.
+def _resolve_links(path: str, links: Mapping[str, str]) -> str:
+    """Return the target of a path; the path and its parent folders may be links.
 
-    In a circle it is a path through one of its links.
+    For a loop, the result is a path through one of its links.
     """
-    for _ in range(_LINKS):
+    for _ in range(_MAX_LINKS):
         above = [str(folder) for folder in PurePosixPath(path).parents]
         link = next((each for each in (*reversed(above), path) if each in links), None)
         if link is None:
@@ -141,8 +141,8 @@ def _followed(path: str, links: Mapping[str, str]) -> str:
     return path
 
 
-def _fetched(repository: Any, url: str, revision: str) -> Any:
-    """Fetch one revision and return its commit; the errors of Git and network become ours."""
+def _fetch(repository: Any, url: str, revision: str) -> Any:
+    """Fetch one revision and return its commit; converts errors of Git and the network."""
     transport, path = _transport(url)
     try:
         try:
@@ -151,23 +151,23 @@ def _fetched(repository: Any, url: str, revision: str) -> Any:
         except (git_errors.GitProtocolError, git_errors.MissingCommitError, KeyError):
             if not _COMMIT.fullmatch(revision):
                 raise
-            # Not every server gives out a commit that no reference names; the history has it.
+            # Not every server provides a commit without a reference; fetch the whole history.
             transport.fetch(path, repository)
     except (client.HTTPUnauthorized, git_errors.NotGitRepository) as e:
-        raise _absent(url) from e
+        raise _not_a_repository(url) from e
     except (urllib3.exceptions.HTTPError, git_errors.GitProtocolError, OSError) as e:
-        raise errors.Trouble(
+        raise errors.StorageError(
             reasons.STORAGE_UNREACHABLE,
-            f"{shown(url)} does not answer as a Git server ({type(e).__name__}); check the host "
-            "and the network policy; it is tried again",
+            f"{redact(url)} does not respond as a Git server ({type(e).__name__}); check the host "
+            "and the network policy; the job is retried",
         ) from e
-    except _NO_GIT as e:
-        raise _absent(url) from e
-    return _resolved(repository, url, revision)
+    except _PROTOCOL_ERRORS as e:
+        raise _not_a_repository(url) from e
+    return _resolve_commit(repository, url, revision)
 
 
 def _wants(repository: Any, url: str, revision: str) -> Callable[..., list[bytes]]:
-    """Return what tells the transport which object to fetch, once it knows the references."""
+    """Return a callback that selects the object to fetch from the server's references."""
 
     def wants(refs: Mapping[bytes, bytes], depth: int | None = None) -> list[bytes]:
         del depth
@@ -187,23 +187,23 @@ def _transport(url: str) -> tuple[Any, str]:
     if parts.scheme == "file":
         return client.LocalGitClient(config=config.ConfigFile()), urllib.parse.unquote(parts.path)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        raise errors.InputWrong(
+        raise errors.InvalidInputError(
             reasons.SOURCE_INVALID,
-            f"{shown(url)} is not an http(s) URL without credentials; correct git.url",
+            f"{redact(url)} is not an http(s) URL without credentials; correct git.url",
         )
     base = urllib.parse.urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-    # An empty configuration: no credential helper and no URL rewriting of whoever runs this.
+    # An empty configuration: the credential helpers and URL rewriting of the user do not apply.
     return client.HttpGitClient(base, config=config.ConfigFile(), timeout=TIMEOUT), parts.path
 
 
 def _reference(refs: Mapping[bytes, bytes], revision: str) -> bytes | None:
-    """Return the reference that git itself would choose: tags before branches."""
+    """Return the reference that git would choose: tags before branches."""
     name = revision.encode()
     candidates = (name, b"refs/" + name, b"refs/tags/" + name, b"refs/heads/" + name)
     return next((candidate for candidate in candidates if candidate in refs), None)
 
 
-def _resolved(repository: Any, url: str, revision: str) -> Any:
+def _resolve_commit(repository: Any, url: str, revision: str) -> Any:
     name = revision.encode()
     try:
         if not _COMMIT.fullmatch(revision):
@@ -218,16 +218,16 @@ def _resolved(repository: Any, url: str, revision: str) -> Any:
     return found
 
 
-def _not_found(url: str, revision: str) -> errors.SourceMissing:
-    return errors.SourceMissing(
+def _not_found(url: str, revision: str) -> base.SourceNotFoundError:
+    return base.SourceNotFoundError(
         reasons.SOURCE_NOT_FOUND,
-        f"{shown(url)} has no commit, tag or branch {revision!r}; correct git.revision (a commit "
-        "needs all its 40 digits)",
+        f"{redact(url)} has no commit, tag or branch {revision!r}; correct git.revision (a commit "
+        "must have all 40 digits)",
     )
 
 
-def _absent(url: str) -> errors.SourceMissing:
-    return errors.SourceMissing(
+def _not_a_repository(url: str) -> base.SourceNotFoundError:
+    return base.SourceNotFoundError(
         reasons.SOURCE_NOT_FOUND,
-        f"{shown(url)} is no Git repository that can be read without credentials; correct git.url",
+        f"{redact(url)} is not a Git repository, or it requires credentials; correct git.url",
     )
