@@ -1,10 +1,10 @@
-"""Models for tests: tiny random ones of several families, and the real small one of the demo.
+"""Models for tests: tiny random models of several families, and the real model of the demo.
 
-The tiny ones have a byte-level tokenizer with a chat template, so that whatever reads a model
-folder finds everything a real one has. Making one takes a tenth of a second after torch's import.
+The tiny models have a byte-level tokenizer with a chat template: their folders have every file of a
+real model. Creating one takes a tenth of a second after the import of torch.
 """
 
-# ruff: noqa: PLC0415  # torch takes seconds to import, and not every test that comes here needs it
+# ruff: noqa: PLC0415  # importing torch takes seconds, and not every test needs it
 from __future__ import annotations
 
 import functools
@@ -16,7 +16,7 @@ CHAT_TEMPLATE: Final = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""ChatML, as SmolLM2 and Qwen speak it."""
+"""ChatML, as SmolLM2 and Qwen use it."""
 
 SPECIAL: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Special tokens, with the ids 0, 1 and 2."""
@@ -26,7 +26,7 @@ FAMILIES: Final = ("llama", "qwen3")
 
 
 def tokenizer(template: str = CHAT_TEMPLATE) -> Any:
-    """A tokenizer with one token for each byte."""
+    """Return a tokenizer with one token per byte."""
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers import models as kinds
     from transformers import PreTrainedTokenizerFast
@@ -47,7 +47,7 @@ def tokenizer(template: str = CHAT_TEMPLATE) -> Any:
 
 
 def config(family: str = "llama", **changes: Any) -> Any:
-    """Two layers of width 64: the smallest that bitsandbytes quantizes."""
+    """Return a configuration of two layers of width 64, the minimum that the trainer quantizes."""
     import transformers
 
     shape: dict[str, Any] = {
@@ -63,7 +63,7 @@ def config(family: str = "llama", **changes: Any) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": 0,
-        # Ten times the usual spread: an adapter on random weights can then learn a few answers.
+        # Ten times the usual value, so that an adapter on random weights can learn a few answers.
         "initializer_range": 0.2,
     } | changes
     kinds = {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}
@@ -71,7 +71,7 @@ def config(family: str = "llama", **changes: Any) -> Any:
 
 
 def build(family: str = "llama", *, seed: int = 0, **changes: Any) -> Any:
-    """A random model in memory."""
+    """Return a random model in memory."""
     import torch
     import transformers
 
@@ -108,7 +108,7 @@ def adapter(folder: Path, *, seed: int = 0, family: str = "llama", **changes: An
 
 @functools.cache
 def smollm2() -> Path:
-    """SmolLM2-135M-Instruct, converted once and kept in the cache; tests with it are `model`."""
+    """Return the folder of SmolLM2-135M-Instruct, converted once and cached; for the model tier."""
     from hack.demo import model
 
     return model.folder()
