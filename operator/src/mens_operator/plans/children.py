@@ -87,7 +87,7 @@ class Pod:
     created: datetime
     job: str
     controller: str | None
-    """UID of its controller; tells a Job from a deleted one with the same name."""
+    """UID of its controller; differs for a deleted Job with the same name."""
     node: str
     """Name of its node; empty until it is scheduled."""
     phase: str

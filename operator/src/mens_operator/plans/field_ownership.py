@@ -1,9 +1,9 @@
 """Finds fields of an applied object that another client has written since.
 
 The API server records for each field manager the fields that it applied (`managedFields`); another
-client that changes or removes a field takes its ownership. This tells changes by other clients from
-those of the API server itself: defaults, other spellings of a quantity and rewrites by admission
-leave the ownership unchanged. No values have to be compared, and no correction repeats forever.
+client that changes or removes a field takes its ownership. Changes by the API server itself do not
+count: defaults, other spellings of a quantity and rewrites by admission leave the ownership
+unchanged. No values have to be compared, and no correction repeats forever.
 """
 
 from __future__ import annotations
