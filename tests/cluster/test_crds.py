@@ -48,12 +48,12 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("MensTrainRun", "Must be a decimal between 1e-9 and 1."): {"schedule": {"learningRate": "0"}},
     (
         "MensTrainRun",
-        "microBatchSize must not exceed effectiveBatchSize: lower the former.",
+        "microBatchSize must not exceed effectiveBatchSize; lower microBatchSize.",
     ): {"schedule": {"microBatchSize": 8, "effectiveBatchSize": 4}},
     ("MensServe", "Give exactly one of: trainRunRef, artifact."): {"adapters": [{"name": "a"}]},
     (
         "MensServe",
-        "An adapter must not have the name of the base (baseName): rename one of them.",
+        "No adapter may have the name of the base model (baseName); rename one of them.",
     ): {"adapters": [{"name": "base", "trainRunRef": {"name": "a"}}]},
     ("Probe", "Give at least one of: color, items."): {"color": None},
     ("Probe", "Give exactly one of: text, ratio."): {"ratio": "0.5"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mens.api import kube, status
+from mens.api import kube, spec
 from mens.artifacts import digests, refs
 from mens.runtime import jobs
 from mens_operator.cluster import cache, errors, kinds, lease, port, reflector
@@ -138,7 +138,7 @@ async def test_what_others_take_of_an_endpoint_is_told(world: World) -> None:
         ),
         base_name="base",
     )
-    resources = status.Resources(cpu="1000m", memory="1024Mi", gpu=status.Gpu(product="x"))
+    resources = spec.Resources(cpu="1000m", memory="1024Mi", gpu=spec.Gpu(product="x"))
     installation = platform.Platform(
         platform.Images("c:1", "t:1", "s:1"), "s3://mens", {"EMPTY": ""}, "mens-s3", "ca", "robot"
     )

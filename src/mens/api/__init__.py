@@ -1,1 +1,5 @@
-"""The three custom resources, the one truth of the API: CRDs, help and reference come from here."""
+"""The API of the three custom resources. CRDs, `kubectl explain` and the reference come from here.
+
+Each resource has a module: `corpus`, `trainrun` and `serve`. They share `spec`, `status` and
+`basemodel`. `condition_types` and `reasons` name what a status can report.
+"""

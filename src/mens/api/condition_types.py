@@ -1,30 +1,31 @@
-"""Types of conditions, the questions that a status answers; `reasons` are the answers."""
+"""Types of conditions. `reasons` has the reasons that a condition can have."""
 
 from __future__ import annotations
 
 from typing import Final
 
 SUCCEEDED: Final = "Succeeded"
-"""Runs: True at the good end, False at a bad one, Unknown while there is hope."""
+"""MensCorpus and MensTrainRun: True when the run succeeded, False when it failed permanently,
+Unknown while it is in progress or retrying."""
 READY: Final = "Ready"
-"""MensServe: whether the endpoint answers for everything that the spec requires."""
+"""MensServe: True when the endpoint serves everything that the spec requires."""
 STORAGE_READY: Final = "StorageReady"
-"""Whether the object store can be used."""
+"""True when the object store can be used."""
 SOURCES_READY: Final = "SourcesReady"
-"""MensCorpus: whether every source that is not optional could be read."""
+"""MensCorpus: True when every source that is not optional can be read."""
 LICENSE_CLEARED: Final = "LicenseCleared"
-"""Whether every input's license is known and allowed."""
+"""True when the license of every input is known and allowed."""
 VALIDATED: Final = "Validated"
-"""MensTrainRun: whether the inputs exist, fit together and passed the preflight."""
+"""MensTrainRun: True when the inputs exist, match each other and passed the preflight."""
 QUEUED: Final = "Queued"
-"""MensTrainRun: whether a pod waits for a queue, a node or an image."""
+"""MensTrainRun: True while a pod waits for a queue, a node or an image."""
 RUNNING: Final = "Running"
-"""Whether a pod works now."""
+"""MensCorpus and MensTrainRun: True while a pod runs."""
 ADAPTERS_READY: Final = "AdaptersReady"
-"""MensServe: whether every adapter that is not optional is verified and fits the base."""
+"""MensServe: True when every adapter that is not optional is verified and matches the base."""
 
 CORPUS: Final = (SOURCES_READY, LICENSE_CLEARED, STORAGE_READY, RUNNING, SUCCEEDED)
-"""All conditions of a MensCorpus; every one is set on the first visit."""
+"""All conditions of a MensCorpus. The first reconciliation sets every one."""
 TRAIN_RUN: Final = (VALIDATED, LICENSE_CLEARED, STORAGE_READY, QUEUED, RUNNING, SUCCEEDED)
 """All conditions of a MensTrainRun."""
 SERVE: Final = (ADAPTERS_READY, LICENSE_CLEARED, STORAGE_READY, READY)

@@ -1,4 +1,4 @@
-"""MensServe: a base model and verified adapters behind one endpoint."""
+"""MensServe: serves a base model and verified adapters at one endpoint."""
 
 from __future__ import annotations
 
@@ -6,113 +6,115 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from mens.api import kube, status, trainrun
+from mens.api import basemodel, kube, spec, status
 
 
 class ArtifactSource(kube.Model):
-    """An adapter's artifact in the store."""
+    """The artifact of an adapter in the object store."""
 
     uri: kube.S3Uri
-    """Its folder."""
+    """Folder of the artifact."""
     digest: kube.Digest
-    """SHA-256 of its manifest; other bytes are refused."""
+    """SHA-256 digest of the artifact's manifest. An artifact with another digest is rejected."""
 
 
 class Adapter(kube.Model):
-    """One adapter: exactly one of `trainRunRef` and `artifact`."""
+    """An adapter to serve. Set exactly one of `trainRunRef` and `artifact`."""
 
     RULES: ClassVar = (kube.one_of("trainRunRef", "artifact"),)
 
     name: kube.Name
-    """Name under which clients ask for it (`model` in a request)."""
+    """Model name that clients request (`model` in a request)."""
     train_run_ref: kube.LocalRef | None = None
-    """Serve what this run produced, once it has succeeded."""
+    """MensTrainRun whose adapter is served, once the run has succeeded."""
     artifact: ArtifactSource | None = None
-    """Serve this artifact."""
+    """Artifact to serve."""
     optional: bool = False
-    """Whether the endpoint is ready without it."""
+    """Allows the endpoint to become ready without this adapter."""
 
 
 class Limits(kube.Model):
-    """Bounds of the server; a request beyond them is refused, never half served."""
+    """Limits of each server. A request that exceeds them is rejected, never truncated."""
 
     max_batch_size: Annotated[int, pydantic.Field(ge=1, le=256)] = 8
-    """Requests decoded together in one step."""
+    """Maximum number of requests decoded together in one step."""
     max_queue_length: Annotated[int, pydantic.Field(ge=0, le=1000)] = 64
-    """Requests that may wait; one more gets 429. Each holds its body, up to 1 MiB, in memory."""
+    """Maximum number of waiting requests; further requests get 429. Each waiting request keeps
+    its body, up to 1 MiB, in memory."""
     max_tokens: Annotated[int, pydantic.Field(ge=16, le=1048576)] = 1024
-    """Most tokens of prompt and answer together in one request."""
+    """Maximum number of tokens in the prompt and the answer of one request."""
 
 
 class MensServeSpec(kube.Model):
-    """What to serve."""
+    """Desired endpoint."""
 
     RULES: ClassVar = (
         kube.Rule(
             "!has(self.adapters) || self.adapters.all(a, a.name != self.baseName)",
-            "An adapter must not have the name of the base (baseName): rename one of them.",
+            "No adapter may have the name of the base model (baseName); rename one of them.",
             holds=lambda spec: all(adapter.name != spec.base_name for adapter in spec.adapters),
             path=".adapters",
         ),
     )
 
-    base_model: trainrun.BaseModel
-    """The model that answers, and that every adapter was trained on."""
+    base_model: basemodel.BaseModel
+    """Base model to serve. Every adapter must have been trained on it."""
     base_name: kube.Name = "base"
-    """Name under which clients ask for the base itself."""
+    """Model name that clients request for the base model without an adapter."""
     adapters: Annotated[
         tuple[Adapter, ...], pydantic.Field(max_length=64), kube.list_map("name")
     ] = ()
-    """Adapters beside it."""
+    """Adapters to serve with the base model."""
     replicas: Annotated[int, pydantic.Field(ge=0, le=1000)] = 1
-    """Pods; written by autoscalers through the scale subresource."""
+    """Number of desired pods. Autoscalers set it through the scale subresource."""
     limits: Limits = Limits()
-    """Bounds of the server."""
-    resources: status.Resources = status.Resources(cpu="2", memory="8Gi")
-    """What each pod asks for."""
+    """Limits of each server."""
+    resources: spec.Resources = spec.Resources(cpu="2", memory="8Gi")
+    """Compute resources of each pod."""
 
 
 class AdapterStatus(kube.Model):
-    """What is known about one adapter."""
+    """Observed state of one adapter."""
 
     name: kube.Name
-    """Its name in the spec."""
+    """Name of the adapter in the spec."""
     ready: bool
-    """Whether it is verified and part of the running configuration; also while its run or the
-    store is away, since what was verified goes on being served."""
+    """True when the adapter is verified and part of the running configuration. Stays true while its
+    run or the store is unavailable, because the verified adapter is still served."""
     reason: Annotated[str, pydantic.Field(max_length=128)]
-    """Why, one CamelCase word."""
+    """Reason for the state, one CamelCase word."""
     message: kube.Text = ""
-    """Cause and next step."""
+    """Cause and next step for people."""
     uri: kube.S3Uri | None = None
-    """Folder of its artifact; of the one that is served, while a newer one waits."""
+    """Folder of the adapter's artifact. While a newer artifact waits, the one that is served."""
     digest: kube.Digest | None = None
-    """SHA-256 of that artifact's manifest."""
+    """SHA-256 digest of that artifact's manifest."""
     train_run: kube.ObjectName | None = None
-    """MensTrainRun that it came from; its artifact is served on when the run is deleted."""
+    """MensTrainRun that produced the adapter. The adapter is still served after the run is
+    deleted."""
 
 
 class MensServeStatus(status.Status):
-    """What is known about the endpoint."""
+    """Observed state of the endpoint."""
 
     replicas: kube.Count = 0
-    """Pods that exist; read by the scale subresource."""
+    """Number of existing pods, for the scale subresource."""
     ready_replicas: kube.Count = 0
-    """Pods that answer."""
+    """Number of ready pods."""
     selector: kube.Text = ""
-    """Label selector of the pods; read by the scale subresource."""
+    """Label selector of the pods, for the scale subresource."""
     endpoint: kube.ShortText | None = None
-    """Address inside the cluster, `http://service.namespace.svc:8000`."""
+    """URL inside the cluster, for example `http://service.namespace.svc:8000`."""
     base_digest: kube.Digest | None = None
-    """SHA-256 of the base model's manifest."""
+    """SHA-256 digest of the base model's manifest."""
     adapters: Annotated[
         tuple[AdapterStatus, ...], pydantic.Field(max_length=64), kube.list_map("name")
     ] = ()
-    """One entry for each adapter of the spec."""
+    """Observed state of each adapter in the spec."""
 
 
 class MensServe(kube.Resource):
-    """An OpenAI- and Ollama-shaped endpoint: one base, many adapters."""
+    """An OpenAI- and Ollama-compatible endpoint for one base model and its adapters."""
 
     NAMES: ClassVar = kube.Names(
         kind="MensServe", plural="mensserves", singular="mensserve", short="ms"
@@ -120,8 +122,8 @@ class MensServe(kube.Resource):
     COLUMNS: ClassVar = (
         kube.condition_column("Ready", "Ready"),
         kube.condition_column("Reason", "Ready", "reason"),
-        kube.Column("Replicas", ".status.readyReplicas", "Pods that answer.", type="integer"),
-        kube.Column("Endpoint", ".status.endpoint", "Address inside the cluster."),
+        kube.Column("Replicas", ".status.readyReplicas", "Number of ready pods.", type="integer"),
+        kube.Column("Endpoint", ".status.endpoint", "URL inside the cluster."),
         kube.AGE,
     )
 
@@ -131,6 +133,6 @@ class MensServe(kube.Resource):
     """Always `MensServe`."""
 
     spec: MensServeSpec
-    """What to serve."""
+    """Desired endpoint."""
     status: MensServeStatus = MensServeStatus()
-    """What is known about it."""
+    """Observed state of the endpoint."""

@@ -1,4 +1,4 @@
-"""MensTrainRun: a base model and a corpus become a verified adapter."""
+"""MensTrainRun: trains a verified adapter from a base model and a corpus."""
 
 from __future__ import annotations
 
@@ -7,133 +7,122 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from mens.api import kube, status
+from mens.api import basemodel, kube, spec, status
 
 
 class Method(enum.StrEnum):
-    """How the adapter is trained."""
+    """Training method."""
 
     QLORA = "Qlora"
-    """Low-rank adapters over a base that is frozen in NF4 with double quantization."""
-
-
-class BaseModel(kube.Model):
-    """A base model that `mens model import` put into the store, with its license."""
-
-    uri: kube.S3Uri
-    """Folder of the model's artifact, `s3://bucket/models/name`."""
+    """QLoRA: a low-rank adapter on a frozen base model, quantized to NF4 with double
+    quantization."""
 
 
 class Lora(kube.Model):
-    """Shape of the adapter: ΔW = (alpha / rank) · B·A on every linear layer but head and routers.
+    """LoRA adapter: ΔW = (alpha / rank) · B·A on every linear layer except the head and routers.
 
-    A base that keeps most of its parameters in other layers (a mixture of experts) is refused.
+    A base model with most of its parameters in other layers (mixture of experts) is not supported.
     """
 
     rank: Annotated[int, pydantic.Field(ge=1, le=256)] = 16
-    """Rank r of the two small matrices A and B: more can learn more, and takes more memory."""
+    """Rank of the matrices A and B. A higher rank can learn more and needs more memory."""
     alpha: Annotated[int, pydantic.Field(ge=1, le=1024)] = 32
-    """Weight of the adapter: its output counts alpha / rank times; twice the rank is usual."""
+    """Scaling of the adapter: its output is multiplied by alpha / rank. Twice the rank is
+    common."""
     dropout: Annotated[kube.DecimalString, kube.decimal_range("0", "0.9")] = "0"
-    """Share of the adapter's inputs that is dropped while training, a decimal in quotes."""
+    """Dropout probability of the adapter's inputs during training, a quoted decimal."""
 
 
 class Objective(kube.Model):
-    """What is minimized: next-token cross-entropy on answers, through the full graph."""
+    """Training objective: next-token cross-entropy on the answers."""
 
     ce_last_k: Annotated[int, pydantic.Field(ge=0, le=65536)] = 0
-    """Only the last K supervised tokens of each row count; 0 counts every supervised token."""
+    """Number of supervised tokens at the end of each row that count toward the loss. 0 counts
+    all."""
 
 
 class Schedule(kube.Model):
-    """How long and how fast."""
+    """Training schedule."""
 
     RULES: ClassVar = (
         kube.Rule(
             "self.microBatchSize <= self.effectiveBatchSize",
-            "microBatchSize must not exceed effectiveBatchSize: lower the former.",
+            "microBatchSize must not exceed effectiveBatchSize; lower microBatchSize.",
             holds=lambda schedule: schedule.micro_batch_size <= schedule.effective_batch_size,
             path=".microBatchSize",
         ),
     )
 
     epochs: Annotated[int, pydantic.Field(ge=1, le=1000)] = 1
-    """Passes over the corpus; `maxSteps` may end them earlier."""
+    """Number of passes over the corpus. `maxSteps` can end training earlier."""
     max_steps: Annotated[int, pydantic.Field(ge=1, le=10000000)] | None = None
-    """Most optimizer steps; none by default."""
+    """Maximum optimizer steps; unlimited by default."""
     learning_rate: Annotated[kube.DecimalString, kube.decimal_range("1e-9", "1")] = "2e-4"
-    """Highest learning rate, a decimal in quotes; falls linearly to 0 after the warm-up."""
+    """Peak learning rate, a quoted decimal. Decays linearly to 0 after the warm-up."""
     warmup_steps: Annotated[int, pydantic.Field(ge=0, le=1000000)] = 0
-    """Steps over which the rate rises from 0."""
+    """Number of optimizer steps over which the learning rate rises from 0 to its peak."""
     effective_batch_size: Annotated[int, pydantic.Field(ge=1, le=65536)] = 16
-    """Rows in one optimizer step."""
+    """Number of rows in one optimizer step."""
     micro_batch_size: Annotated[int, pydantic.Field(ge=1, le=65536)] = 4
-    """Rows computed at once; gradients of several micro-batches add up to a step. Halved after an
-    OutOfMemory; the loss does not depend on it."""
+    """Number of rows computed at once. Gradients of several micro-batches accumulate to one
+    step, so the loss does not depend on this number. Halved for the next attempt after
+    OutOfMemory."""
     max_tokens: Annotated[int, pydantic.Field(ge=16, le=1048576)] = 1024
-    """Longest row in tokens; longer ones are left out and counted."""
+    """Maximum length of a row in tokens. Longer rows are skipped and counted."""
     seed: Annotated[int, pydantic.Field(ge=0, le=2147483647)] = 17
-    """Seed of order, initial adapter and dropout."""
+    """Seed of the row order, the initial adapter and dropout."""
 
 
 class Evaluation(kube.Model):
-    """How the held-out loss is measured, before and after."""
+    """Evaluation on held-out rows, before and after training."""
 
     max_rows: Annotated[int, pydantic.Field(ge=1, le=100000)] = 64
-    """Most held-out rows to use, chosen by the corpus's own order."""
+    """Maximum number of held-out rows to evaluate, in the order of the corpus."""
 
 
-class MensTrainRunSpec(kube.Model):
-    """What to train."""
+class MensTrainRunSpec(spec.RunSpec):
+    """Desired adapter, and how to train it."""
 
-    base_model: BaseModel
-    """The model to start from."""
+    base_model: basemodel.BaseModel
+    """Base model to fine-tune."""
     corpus_ref: kube.LocalRef
-    """The MensCorpus to train on."""
+    """MensCorpus to train on, in the same namespace."""
     method: Method = Method.QLORA
-    """How the adapter is trained."""
+    """Training method."""
     lora: Lora = Lora()
-    """Shape of the adapter."""
+    """Rank, scaling and dropout of the LoRA adapter."""
     objective: Objective = Objective()
-    """What is minimized."""
+    """Training objective."""
     schedule: Schedule = Schedule()
-    """How long and how fast."""
+    """Training schedule."""
     evaluation: Evaluation = Evaluation()
-    """How the held-out loss is measured."""
-    resources: status.Resources = status.Resources(cpu="2", memory="8Gi")
-    """What the pod asks for."""
+    """Evaluation on held-out rows."""
+    resources: spec.Resources = spec.Resources(cpu="2", memory="8Gi")
+    """Compute resources of the pod."""
     queue_name: kube.LabeledName | None = None
-    """Kueue LocalQueue to go through; the Job is then created suspended and Kueue starts it."""
-    retry: status.Retry = status.Retry()
-    """How often an attempt that ended in a defect is repeated."""
-    suspend: bool = False
-    """Stops the run; a running pod is ended, and started again when this is false."""
-    active_deadline_seconds: Annotated[int, pydantic.Field(ge=1, le=31536000)] | None = None
-    """Seconds after which an attempt is ended; none by default."""
-    ttl_seconds_after_finished: Annotated[int, pydantic.Field(ge=0, le=315360000)] | None = None
-    """Seconds after which the finished resource is deleted; the artifact stays. None keeps it."""
+    """Kueue LocalQueue of the Job. If set, the Job is created suspended and Kueue starts it."""
 
 
 class HeldOutLoss(kube.Model):
     """Mean cross-entropy on held-out answers, in nats per token."""
 
     before: kube.DecimalString
-    """Of the base model."""
+    """Loss of the base model."""
     after: kube.DecimalString
-    """Of the base model with the adapter."""
+    """Loss of the base model with the adapter."""
 
 
 class MensTrainRunStatus(status.RunStatus):
-    """What is known about the run."""
+    """Observed state of the run."""
 
     held_out_loss: HeldOutLoss | None = None
-    """Loss on rows that were not trained on."""
+    """Loss on held-out rows, before and after training."""
     micro_batch_size: Annotated[int, pydantic.Field(ge=1, le=65536)] | None = None
-    """What the next attempt uses where it differs from the spec (after an OutOfMemory)."""
+    """Micro-batch size of the next attempt, if OutOfMemory lowered it below the spec's."""
 
 
 class MensTrainRun(kube.Resource):
-    """A fine-tuning run: base model + corpus → adapter."""
+    """A fine-tuning run that trains an adapter from a base model and a corpus."""
 
     NAMES: ClassVar = kube.Names(
         kind="MensTrainRun", plural="menstrainruns", singular="menstrainrun", short="mtr"
@@ -141,17 +130,26 @@ class MensTrainRun(kube.Resource):
     COLUMNS: ClassVar = (
         kube.condition_column("Succeeded", "Succeeded"),
         kube.condition_column("Reason", "Succeeded", "reason"),
-        kube.Column("Step", ".status.progress.step", "Optimizer steps done.", type="integer"),
-        kube.Column("Of", ".status.progress.totalSteps", "Optimizer steps in all.", type="integer"),
-        kube.Column("Loss", ".status.progress.lossEma", "Moving average of the loss."),
-        kube.Column("Held-out", ".status.heldOutLoss.after", "Held-out loss of the adapter."),
+        kube.Column("Step", ".status.progress.step", "Completed optimizer steps.", type="integer"),
+        kube.Column("Of", ".status.progress.totalSteps", "Total optimizer steps.", type="integer"),
+        kube.Column("Loss", ".status.progress.lossEma", "Exponential moving average of the loss."),
+        kube.Column("Held-out", ".status.heldOutLoss.after", "Held-out loss with the adapter."),
         kube.Column(
-            "ETA", ".status.progress.etaSeconds", "Seconds to the end.", type="integer", priority=1
+            "ETA",
+            ".status.progress.etaSeconds",
+            "Estimated seconds until the stage ends.",
+            type="integer",
+            priority=1,
         ),
         kube.Column(
-            "License", ".status.compliance.licenseExpression", "SPDX expression.", priority=1
+            "License",
+            ".status.compliance.licenseExpression",
+            "SPDX license expression.",
+            priority=1,
         ),
-        kube.Column("Digest", ".status.artifact.digest", "Digest of the manifest.", priority=1),
+        kube.Column(
+            "Digest", ".status.artifact.digest", "SHA-256 digest of the manifest.", priority=1
+        ),
         kube.AGE,
     )
 
@@ -159,6 +157,6 @@ class MensTrainRun(kube.Resource):
     """Always `MensTrainRun`."""
 
     spec: MensTrainRunSpec
-    """What to train."""
+    """Desired adapter, and how to train it."""
     status: MensTrainRunStatus = MensTrainRunStatus()
-    """What is known about it."""
+    """Observed state of the run."""

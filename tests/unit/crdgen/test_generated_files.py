@@ -234,7 +234,13 @@ def test_numbers_in_text_are_quoted() -> None:
 def test_reference_lists_every_field_and_every_reason() -> None:
     """Nothing a user can write or read is missing from the reference."""
     page = reference.page_of(definitions.RESOURCES[1])
-    for name in ("`corpusRef`", "`learningRate`", "spec.schedule", "status.conditions[]", "≤ 16"):
+    for name in (
+        "`corpusRef`",
+        "`learningRate`",
+        "spec.schedule",
+        "status.conditions[]",
+        "maximum 16",
+    ):
         assert name in page
     assert "| `LicenseUnknown` |" in reference.reasons_page()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from mens.api import trainrun
+from mens.api import basemodel, trainrun
 from mens.runtime import errors
 from mens_trainer import progress, recipe
 
@@ -57,7 +57,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return 1
     try:
         spec = trainrun.MensTrainRunSpec(
-            base_model=trainrun.BaseModel(uri="s3://local/base"),
+            base_model=basemodel.BaseModel(uri="s3://local/base"),
             corpus_ref={"name": "local"},
             objective=trainrun.Objective(ce_last_k=arguments.ce_last_k),
             schedule=trainrun.Schedule.model_validate_json(arguments.schedule),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mens.api import kube, status
+from mens.api import kube, spec
 from mens.runtime import jobs
 from mens_operator.manifests import names, platform, pods
 
@@ -42,7 +42,7 @@ def job(
     image: str,
     module: str,
     work: jobs.CorpusJob | jobs.TrainJob,
-    resources: status.Resources,
+    resources: spec.Resources,
     attempt: Attempt,
     deadline_seconds: int | None,
     queue: str | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from mens.api import status
+from mens.api import spec
 from mens.runtime import jobs
 from mens_operator.manifests import platform
 
@@ -21,7 +21,7 @@ _TMP_LIMIT: Final = "2Gi"
 """HOME and the temporary folder of torch's caches: megabytes in practice."""
 
 
-def threads(resources: status.Resources) -> int:
+def threads(resources: spec.Resources) -> int:
     """Return how many threads to compute with: as said, else whole processors, at least one."""
     return resources.threads or max(1, int(_processors(resources.cpu)))
 
@@ -32,7 +32,7 @@ def template(
     image: str,
     module: str,
     job: jobs.CorpusJob | jobs.TrainJob | jobs.ServeJob,
-    resources: status.Resources,
+    resources: spec.Resources,
     labels: dict[str, str],
     restart_policy: str,
     extra: dict[str, Any] | None = None,
@@ -82,7 +82,7 @@ def template(
 def _environment(
     installation: platform.Platform,
     job: jobs.CorpusJob | jobs.TrainJob | jobs.ServeJob,
-    resources: status.Resources,
+    resources: spec.Resources,
 ) -> list[dict[str, Any]]:
     computing = str(threads(resources))
     plain = {
@@ -111,7 +111,7 @@ def _credentials(secret: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _resources(resources: status.Resources) -> dict[str, Any]:
+def _resources(resources: spec.Resources) -> dict[str, Any]:
     """CPU is a request only: a throttled thread stalls all that wait for it."""
     limits = {"memory": resources.memory}
     if resources.gpu:
@@ -130,7 +130,7 @@ def _mounts(installation: platform.Platform) -> list[dict[str, Any]]:
 
 
 def _volumes(
-    installation: platform.Platform, resources: status.Resources
+    installation: platform.Platform, resources: spec.Resources
 ) -> Sequence[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_LIMIT}},

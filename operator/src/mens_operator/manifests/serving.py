@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mens.api import kube, status
+from mens.api import kube, spec
 from mens.runtime import jobs
 from mens_operator.manifests import names, platform, pods
 
@@ -27,7 +27,7 @@ def deployment(
     installation: platform.Platform,
     metadata: kube.ObjectMeta,
     work: jobs.ServeJob,
-    resources: status.Resources,
+    resources: spec.Resources,
     replicas: int,
 ) -> dict[str, Any]:
     """Return the Deployment; a new configuration replaces pods one by one, none before its heir."""
