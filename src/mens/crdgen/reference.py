@@ -49,8 +49,8 @@ def reasons_page() -> str:
     lines = ["# Conditions and reasons", "", _NOTICE, ""]
     lines += [
         "A condition reports one aspect of a resource; its reason gives the cause in one word.",
-        "Events, metrics and logs use the same reasons. The message of a condition contains the next",
-        "step.",
+        "Events, metrics and logs use the same reasons. The message of a condition contains the",
+        "next step.",
         "",
         "## Condition types",
         "",
