@@ -1,4 +1,4 @@
-"""The examples that users copy are valid, by the same models that make the CRDs."""
+"""The examples are valid according to the models that generate the CRDs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from mens.api import corpus, kube, serve, trainrun
 
 ROOT = Path(__file__).resolve().parents[2]
-SPECS = {
+SPECS: dict[str, type[kube.Model]] = {
     "MensCorpus": corpus.MensCorpusSpec,
     "MensTrainRun": trainrun.MensTrainRunSpec,
     "MensServe": serve.MensServeSpec,
@@ -29,12 +29,12 @@ def test_example_is_valid(path: Path) -> None:
 
 
 def test_the_quickstart_is_applied_in_the_order_of_its_steps() -> None:
-    """`kubectl apply -f` goes by name: else the first thing a user sees is a warning."""
+    """`kubectl apply -f` applies files by name; another order would first report a warning."""
     folder = ROOT / "examples" / "01-quickstart"
     kinds = [yaml.safe_load(path.read_text())["kind"] for path in sorted(folder.glob("*.yaml"))]
     assert kinds == ["MensCorpus", "MensTrainRun", "MensServe"]
 
 
-def test_there_are_examples() -> None:
+def test_examples_exist() -> None:
     """An empty folder must not pass as tested."""
     assert len(FILES) >= 3

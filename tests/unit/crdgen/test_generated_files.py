@@ -1,4 +1,4 @@
-"""The generated files are what the models say, and the models keep the API conventions."""
+"""Generated files match the models, and the models follow the Kubernetes API conventions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def test_generated_files_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("resource", ALL, ids=lambda each: each.NAMES.kind)
-def test_schemas_keep_the_conventions(resource: type[kube.Resource]) -> None:
+def test_schemas_follow_the_api_conventions(resource: type[kube.Resource]) -> None:
     """No float, everything bounded and described, no rule without a sentence."""
     assert lint.lint(definitions.schema_of(resource)) == []
 
 
 @pytest.mark.parametrize("resource", definitions.RESOURCES, ids=lambda each: each.NAMES.kind)
-def test_definition_serves_people(resource: type[kube.Resource]) -> None:
+def test_definition_has_category_short_name_status_and_columns(
+    resource: type[kube.Resource],
+) -> None:
     """`kubectl get mens` lists all kinds; each has a short name, a status and columns."""
     spec = definitions.definition_of(resource)["spec"]
     version = spec["versions"][0]
@@ -78,7 +80,7 @@ def test_optional_becomes_not_required_without_null() -> None:
     }
 
 
-def test_enumeration_says_what_its_values_mean() -> None:
+def test_enumeration_describes_its_values() -> None:
     """Docstrings of members come into the description, and so into `kubectl explain`."""
     color = definitions.schema_of(schema_probe.Probe)["properties"]["spec"]["properties"]["color"]
     assert color["enum"] == ["Red", "Blue"]
@@ -200,8 +202,8 @@ class Offender(kube.Model):
     """Named items."""
 
 
-def test_every_convention_is_noticed() -> None:
-    """The linter finds each kind of offence, at its place."""
+def test_linter_reports_every_violation() -> None:
+    """The linter finds each kind of violation, with its path."""
     schema = {"properties": {"spec": rewritten(Offender)}}
     found = "\n".join(lint.lint(schema))
     for expected in (
@@ -245,7 +247,7 @@ def test_reference_lists_every_field_and_every_reason() -> None:
     assert "| `LicenseUnknown` |" in reference.reasons_page()
 
 
-def test_every_reason_says_what_to_do() -> None:
+def test_every_reason_documents_the_next_step() -> None:
     """The first paragraph of its docstring is what it means, the second the next step."""
     explained = dict(reference.constant_docs(reasons))
     assert set(explained) == {

@@ -1,4 +1,4 @@
-"""What the words of `mens.api.kube` mean for pydantic; cluster tests prove the server agrees."""
+"""How pydantic applies the markers of `mens.api.kube`; cluster tests compare the API server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_minimal_spec_is_filled_in() -> None:
         ({"uri": "s3://abc//x"}, "pattern"),
         ({"uri": "s3://abc/a/../b"}, "No part of the key may be '.' or '..'"),
         ({"uri": "s3://abc/."}, "No part of the key may be '.' or '..'"),
-        ({"uri": "s3://a..b/x"}, "nor may the bucket's name hold '..'"),
+        ({"uri": "s3://a..b/x"}, "the bucket's name must not contain '..'"),
         ({"uri": "s3://abc/x/" + "y" * 256}, "more than 255 characters"),
         ({"digest": "sha256:" + "A" * 64}, "pattern"),
     ],
@@ -62,12 +62,12 @@ def test_parse_refuses(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     "change", [{"memory": 5}, {"seconds": 2.0}, {"bounds": None}, {"bounds": {"low": None}}]
 )
-def test_parse_takes_what_the_server_takes(change: dict[str, Any]) -> None:
+def test_parse_accepts_what_the_api_server_accepts(change: dict[str, Any]) -> None:
     """Numbers for quantities, 2.0 for 2, null for an absent field."""
     kube.parse(schema_probe.ProbeSpec, MINIMAL | change)
 
 
-def test_has_is_what_cel_means() -> None:
+def test_has_matches_cel() -> None:
     """An explicit empty list is there, a default one is not."""
     assert not kube.has(kube.parse(schema_probe.ProbeSpec, MINIMAL), "items")
     assert kube.has(kube.parse(schema_probe.ProbeSpec, MINIMAL | {"items": []}), "items")
@@ -101,7 +101,7 @@ URIS = st.builds(
 @given(URIS)
 @example("s3://abc/..a/.b/c./...")
 @example("s3://abc/" + "x" * 255 + "/")
-def test_what_the_api_takes_for_a_uri_the_store_can_read(text: str) -> None:
+def test_every_valid_s3_uri_is_a_store_uri(text: str) -> None:
     """Whatever S3Uri accepts is a `refs.Uri`: a plan never meets an address that it must refuse."""
     try:
         pydantic.TypeAdapter(kube.S3Uri).validate_python(text)
@@ -110,8 +110,8 @@ def test_what_the_api_takes_for_a_uri_the_store_can_read(text: str) -> None:
     refs.Uri.parse(text)
 
 
-def test_lenient_reading_survives_a_newer_definition() -> None:
-    """An old operator reads a resource with fields it does not know."""
+def test_unknown_fields_are_ignored_when_reading() -> None:
+    """An older operator can read a resource of a newer CRD."""
     schema_probe.ProbeSpec.model_validate(MINIMAL | {"future": 1})
 
 

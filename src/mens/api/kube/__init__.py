@@ -1,8 +1,8 @@
-"""Kubernetes' view of a field: what a CRD can say and pydantic has no word for.
+"""Kubernetes features of a field that pydantic does not have.
 
-Everything here works on both sides at once: a marker adds the `x-kubernetes-*` keys that the API
-server enforces and the check that pydantic runs, so that one declaration cannot drift into two.
-The law, tested against a real API server: `parse(model, data)` accepts exactly what it accepts.
+Each marker works on both sides: it adds the `x-kubernetes-*` keys that the API server enforces and
+the check that pydantic runs. Law, tested with a real API server: `parse(model, data)` accepts
+exactly what the API server accepts.
 """
 
 from mens.api.kube.markers import (

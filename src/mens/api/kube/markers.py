@@ -76,11 +76,11 @@ def set_list() -> Marker:
 
 
 def atomic_list() -> Marker:
-    """A list replaced as a whole on apply: the default of the generator, said aloud."""
+    """A list replaced as a whole on apply: the generator's default, made explicit."""
     return Marker({"x-kubernetes-list-type": "atomic"})
 
 
-def immutable(message: str = "The field cannot be changed; make a new resource.") -> Marker:
+def immutable(message: str = "The field is immutable; create a new resource.") -> Marker:
     """A value that never changes after creation.
 
     For an optional field the generator adds the parent's rule that it may not come or go either.

@@ -78,7 +78,7 @@ S3Uri: TypeAlias = Annotated[
             cel=f"!self.matches('{_NO_ADDRESS}')",
             message=(
                 "No part of the key may be '.' or '..' or have more than 255 characters, "
-                "nor may the bucket's name hold '..'."
+                "and the bucket's name must not contain '..'."
             ),
             holds=lambda uri: not re.search(_NO_ADDRESS, uri),
         )
@@ -153,20 +153,20 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Model):
-    """One observed fact about a resource, as metav1.Condition."""
+    """An observed condition of a resource, as metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    """What is observed, in CamelCase."""
+    """Type of the condition in CamelCase."""
     status: ConditionStatus
-    """Whether it holds; Unknown while it is being found out."""
+    """Status of the condition: True, False or Unknown."""
     observed_generation: Count = 0
-    """metadata.generation of the spec that was looked at."""
+    """Generation of the spec that the condition describes."""
     last_transition_time: Timestamp
-    """When `status` last changed."""
+    """Time when `status` last changed."""
     reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    """The cause in one CamelCase word; the reference lists them all."""
+    """Reason for the status in one CamelCase word. The reference lists all reasons."""
     message: Annotated[str, Field(max_length=4096)] = ""
-    """The cause for people, and the next thing to do."""
+    """Cause and next step for people."""
 
 
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], Field(max_length=16), list_map("type")]
@@ -174,7 +174,7 @@ Conditions: TypeAlias = Annotated[tuple[Condition, ...], Field(max_length=16), l
 
 
 class LocalRef(Model):
-    """Another object of the same namespace."""
+    """Reference to an object in the same namespace."""
 
     name: ObjectName
-    """metadata.name of the object."""
+    """Name of the object."""
