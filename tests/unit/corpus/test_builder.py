@@ -436,3 +436,19 @@ def test_fingerprint_covers_all_inputs(tmp_path: Path) -> None:
     same = build(tmp_path / "f", spec(resources=resources), {"code": GOOD})
     assert same.fingerprint == variants[0].fingerprint
     assert content(same) == content(variants[0])
+
+
+def test_fingerprint_is_independent_of_the_wording_of_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reworded message about an unreadable document must not change the fingerprint."""
+    root = tmp_path / "source"
+    (root / "lost").mkdir(parents=True)
+    (root / "LICENSE").write_bytes(LICENSE)
+    (root / "lost" / "LICENSE").symlink_to("/nowhere")
+    for name in ("a", "b"):
+        (root / f"{name}.py").write_text(function(name))
+    first = build(tmp_path / "a", spec(), {}, reader=local.LocalReader(root))
+    monkeypatch.setattr(base, "BROKEN_LINK", "other words")
+    second = build(tmp_path / "b", spec(), {}, reader=local.LocalReader(root))
+    assert second.fingerprint == first.fingerprint
