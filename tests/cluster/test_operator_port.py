@@ -17,5 +17,5 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 async def world(control_plane: Any) -> AsyncIterator[World]:
     async with operator_process.space_on(str(control_plane.kubeconfig)) as space:
-        # A real server cannot be made to forget; the follower's list covers the gap all the same.
+        # A real server cannot be made to forget; the reflector's list covers the gap all the same.
         yield World(space.cluster, space.namespace, space.set_status, lambda: None)

@@ -303,7 +303,7 @@ async def test_watch_yields_each_change_in_order(world: World) -> None:
 
 
 async def test_a_follower_lists_again_after_410(world: World) -> None:
-    """A follower whose version is too old finds out what vanished meanwhile."""
+    """A tested whose version is too old finds out what vanished meanwhile."""
     known = cache.Cache(lambda _key, _obj: None)
     await world.cluster.apply(job(world, "stays"))
     gone = await world.cluster.apply(job(world, "vanishes"))
@@ -312,10 +312,8 @@ async def test_a_follower_lists_again_after_410(world: World) -> None:
     assert len(known.of_kind(kinds.JOB)) == 2
     await world.cluster.delete(world.key("vanishes"), uid=gone["metadata"]["uid"])
     world.expire()
-    follower = reflector.Follower(
-        world.cluster, scope, known, clock=asyncio.get_running_loop().time
-    )
-    task = asyncio.create_task(follower.run())
+    tested = reflector.Reflector(world.cluster, scope, known, clock=asyncio.get_running_loop().time)
+    task = asyncio.create_task(tested.run())
     try:
         await _until(_named(known), lambda found: found == ["stays"])
         await world.cluster.apply(job(world, "comes"))
@@ -350,10 +348,8 @@ async def test_a_relabeled_child_is_followed_again(world: World) -> None:
     """Losing our label is no death: the next apply, and all news after it, are taken."""
     known = cache.Cache(lambda _key, _obj: None)
     scope = reflector.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
-    follower = reflector.Follower(
-        world.cluster, scope, known, clock=asyncio.get_running_loop().time
-    )
-    task = asyncio.create_task(follower.run())
+    tested = reflector.Reflector(world.cluster, scope, known, clock=asyncio.get_running_loop().time)
+    task = asyncio.create_task(tested.run())
     try:
         made = await world.cluster.apply(job(world, "moved"))
         await _until(_named(known), lambda found: found == ["moved"])

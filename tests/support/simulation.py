@@ -85,7 +85,7 @@ class Simulation:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.cluster = fake.MemoryCluster(self.clock.now)
+        self.cluster = fake.InMemoryApiServer(self.clock.now)
         self.store = memory_store.MemoryStore(["mens"])
         self._readers: list[store_reader.StoreReader] = []
         self._start()
@@ -98,7 +98,7 @@ class Simulation:
         self.reconciler = reconciler.Reconciler(
             cluster=elector_free,
             store=reader,
-            recorder=events.Recorder(
+            recorder=events.EventRecorder(
                 elector_free, "test", clock=self.clock.seconds, now=self.clock.now
             ),
             work=self.queue,

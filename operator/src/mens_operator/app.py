@@ -42,7 +42,7 @@ class Operator:
         fenced = lease.Fenced(cluster, self.elector.fence)
         self.queue = queue.WorkQueue(time.monotonic)
         self._store = store_reader.StoreReader(source, time.monotonic)
-        recorder = events.Recorder(fenced, settings.identity, clock=time.monotonic, now=_now)
+        recorder = events.EventRecorder(fenced, settings.identity, clock=time.monotonic, now=_now)
         self.reconciler = reconciler.Reconciler(
             cluster=fenced,
             store=self._store,
@@ -52,14 +52,14 @@ class Operator:
             policy=settings.policy,
             now=_now,
         )
-        self.hearing = informers.Hearing(
+        self.informers = informers.Informers(
             cluster, self.reconciler.cache, settings.namespaces, clock=time.monotonic
         )
         loop = asyncio.get_running_loop()
         self.supervisor = supervisor.Supervisor(
             ask=cluster.raw,
-            hear=lambda type_, obj: _call(loop, self.hearing.hear, type_, obj),
-            on_gap=self.hearing.missed,
+            on_event=lambda type_, obj: _call(loop, self.informers.handle_event, type_, obj),
+            on_gap=self.informers.request_relist,
             namespaces=settings.namespaces,
             identity=settings.identity,
             clock=time.monotonic,
@@ -80,12 +80,12 @@ class Operator:
         working = asyncio.create_task(self._work(), name="work")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         others = [
-            asyncio.create_task(follower.run(), name=f"watch {follower.scope.kind.plural}")
-            for follower in self.hearing.followers
+            asyncio.create_task(reflector.run(), name=f"watch {reflector.scope.kind.plural}")
+            for reflector in self.informers.reflectors
         ]
         others += [
             asyncio.create_task(self.supervisor.run(), name="kopf"),
-            asyncio.create_task(self.hearing.relist(self.supervisor), name="list"),
+            asyncio.create_task(self.informers.relist(self.supervisor), name="list"),
         ]
         tasks = {leading, working, stopping, *others}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -109,14 +109,14 @@ class Operator:
     async def _work(self) -> None:
         """Work as soon as this process leads and has seen everything once."""
         await self.elector.led.wait()
-        while not self.hearing.settled():  # noqa: ASYNC110  # once
+        while not self.informers.all_synced():  # noqa: ASYNC110  # once
             await asyncio.sleep(0.05)
         _LOG.info("working on %d resources", len(self.queue))
         await self.queue.run(self._reconcile, _WIDTH)
 
     async def _reconcile(self, key: kinds.Key) -> float | None:
         """Reconcile; not while its namespace cannot be read, since plans need whole lists."""
-        if not self.hearing.covers(key.namespace):
+        if not self.informers.has_synced(key.namespace):
             return _UNREAD
         return await self.reconciler(key)
 
@@ -124,7 +124,7 @@ class Operator:
 
     def problems(self) -> list[str]:
         """Return why this process should be killed."""
-        out = self.hearing.problems(self.elector.reachable)
+        out = self.informers.problems(self.elector.reachable)
         kopf = self.supervisor.problem()
         if kopf:
             out.append(kopf)
@@ -135,7 +135,7 @@ class Operator:
     def unready(self) -> list[str]:
         """Return what is missing before this process could lead."""
         missing = [f"CRD {name} is not served" for name in self.supervisor.waiting_for]
-        missing += self.hearing.unready()
+        missing += self.informers.unready()
         if self.elector.refused:
             missing.append(f"the lease is refused: {self.elector.refused}")
         elif not self.elector.reachable:
@@ -150,7 +150,7 @@ class Operator:
             "mens_operator_reconciles_in_flight": float(self.queue.active),
             "mens_operator_reconciles_total": float(self.reconciler.reconciled),
             "mens_operator_kopf_starts_total": float(self.supervisor.starts),
-            **self.hearing.numbers(),
+            **self.informers.metrics(),
         }
 
 

@@ -1,4 +1,4 @@
-"""Events for people: few, deduplicated, rate limited, and never a reason to fail."""
+"""Kubernetes events: few, deduplicated, rate limited, and never a reason to fail."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mens_operator.plans import outcomes
 
 _LOG = logging.getLogger(__name__)
 _NORMAL: Final = (20, 1.0)
-"""Burst and events per second of all resources together: under a mass start most are dropped, the
-conditions tell the same."""
+"""Burst and events per second of all resources together. A mass start drops most of them; the
+conditions contain the same information."""
 _WARNINGS: Final = (10, 1 / 60)
-"""The same for each resource: one that has much to say silences no other."""
+"""Burst and events per second of one resource: many events of one do not silence another."""
 _REPEAT_SECONDS: Final = 300.0
 _REMEMBERED: Final = 2000
 _NOTE_LIMIT: Final = 1024
-"""The API server refuses longer notes."""
+"""Maximum bytes of a note that the API server accepts."""
 
 
 class _Bucket:
-    """Tokens that come back with time."""
+    """A token bucket."""
 
     def __init__(self, burst: int, per_second: float, now: float) -> None:
         self._burst, self._per_second = burst, per_second
@@ -41,7 +41,7 @@ class _Bucket:
         return True
 
 
-class Recorder:
+class EventRecorder:
     """Writes events.k8s.io/v1 events."""
 
     def __init__(
@@ -58,21 +58,21 @@ class Recorder:
         self._now = now
         self._normal = _Bucket(*_NORMAL, clock())
         self._warnings: OrderedDict[str, _Bucket] = OrderedDict()
-        """By the resource's UID."""
-        self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        """UID of the resource -> its bucket."""
+        self._recorded: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
-    async def tell(self, about: kinds.Object, note: outcomes.Event) -> None:
-        """Write an event unless it was just told or too many were."""
+    async def record(self, about: kinds.Object, note: outcomes.Event) -> None:
+        """Write an event, unless it repeats a recent one or exceeds the rate."""
         uid = about["metadata"]["uid"]
         known = (uid, note.reason, note.message)
-        last = self._told.get(known)
+        last = self._recorded.get(known)
         if last is not None and self._clock() - last < _REPEAT_SECONDS:
             return
         if not self._allowed(uid, note):
             return
-        self._told[known] = self._clock()
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        self._recorded[known] = self._clock()
+        while len(self._recorded) > _REMEMBERED:
+            self._recorded.popitem(last=False)
         try:
             await self._cluster.create(self._event(about, note))
         except errors.ClusterError as error:

@@ -1,7 +1,7 @@
-"""Hears of the three kinds from kopf and our own lists, of their children from our own watches.
+"""Keep the cache current: the three kinds from kopf and our lists, children from our watches.
 
-Nothing is planned in a namespace before all lists of it are complete. A namespace that the API
-server refuses to read is left out, with a warning, until it can be read again; others go on.
+No resource of a namespace is planned before all lists of that namespace are complete. A namespace
+that the API server refuses to list is left out with a warning until it can be listed again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from mens_operator.handlers import supervisor
 
 _LOG = logging.getLogger(__name__)
 _RELIST: Final = 600.0
-"""Seconds between our own lists of the three kinds; kopf never tells what vanished in a gap."""
+"""Seconds between our lists of the three kinds; kopf never reports what vanished in a gap."""
 _REFUSED: Final = 30.0
-"""Seconds after which a refused list is tried again."""
-_DEAF: Final = 60.0
-"""Seconds that kopf may be behind our list before it counts as deaf."""
-_SILENCE: Final = 300.0
-"""Seconds without even a bookmark after which a watch counts as dead."""
+"""Seconds after which a refused list is retried."""
+_STALE_SECONDS: Final = 60.0
+"""Seconds that kopf may be behind our list before it counts as stale."""
+_WATCH_TIMEOUT_SECONDS: Final = 300.0
+"""Seconds without an event or a bookmark after which a watch counts as dead."""
 
 
-class Hearing:
-    """Keeps the cache current, and knows what it has not heard of."""
+class Informers:
+    """Keep the cache current, and report which parts of it are not synced."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Hearing:
             for namespace in self._namespaces
         ]
         """For the three kinds, which kopf watches."""
-        self.followers = [
-            reflector.Follower(
+        self.reflectors = [
+            reflector.Reflector(
                 cluster, reflector.Scope(kind, namespace, cache.CHILD_SELECTOR), into, clock=clock
             )
             for kind in kinds.CHILDREN
@@ -57,15 +57,15 @@ class Hearing:
         ]
         self._readers = {
             name: [
-                each for each in (*self.listers, *self.followers) if each.scope.namespace == name
+                each for each in (*self.listers, *self.reflectors) if each.scope.namespace == name
             ]
             for name in self._namespaces
         }
 
-    # -- hearing -------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------
 
-    def hear(self, type_: str, obj: Mapping[str, Any]) -> None:
-        """Take an event of kopf's."""
+    def handle_event(self, type_: str, obj: Mapping[str, Any]) -> None:
+        """Handle an event of kopf."""
         uid = obj["metadata"]["uid"]
         if type_ == "DELETED":
             self._delivered.pop(uid, None)
@@ -74,15 +74,15 @@ class Hearing:
         self._delivered[uid] = max(kinds.version_of(obj), self._delivered.get(uid, 0))
         self._cache.put(obj)
 
-    def missed(self) -> None:
-        """Say that events may have been missed, so that everything is listed soon."""
+    def request_relist(self) -> None:
+        """List everything soon: events may have been missed."""
         self._gap.set()
 
     async def relist(self, supervisor: supervisor.Supervisor) -> None:
         """List the three kinds after every gap and every ten minutes, until canceled."""
         pause = 1.0
         due = self.listers
-        checking = asyncio.create_task(asyncio.sleep(0), name="hearing")
+        checking = asyncio.create_task(asyncio.sleep(0), name="informers")
         try:
             while True:
                 if self._gap.is_set():
@@ -98,8 +98,8 @@ class Hearing:
                 pause = 1.0
                 if due == self.listers or checking.done():
                     checking.cancel()
-                    checking = asyncio.create_task(self._check(supervisor), name="hearing")
-                left = (name for name in self._namespaces if name not in self._unheard())
+                    checking = asyncio.create_task(self._check(supervisor), name="informers")
+                left = (name for name in self._namespaces if name not in self._unreadable())
                 supervisor.follow([name for name in left if name is not None])
                 due = await self._due()
         finally:
@@ -107,7 +107,7 @@ class Hearing:
 
     async def _due(self) -> list[reflector.Lister]:
         """Wait for a gap, or until a list is due; return which are."""
-        pause = _REFUSED if self._unheard() else _RELIST
+        pause = _REFUSED if self._unreadable() else _RELIST
         # Not wait_for: until Python 3.12 it loses a cancellation that comes with the gap.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
@@ -115,37 +115,37 @@ class Hearing:
         old = self._clock() - _RELIST
         return [each for each in self.listers if each.refused or each.listed_at <= old]
 
-    def _unheard(self) -> set[str | None]:
-        """Return the namespaces in which kopf would be refused."""
+    def _unreadable(self) -> set[str | None]:
+        """Return the namespaces that kopf cannot watch."""
         return {lister.scope.namespace for lister in self.listers if lister.refused}
 
     async def _check(self, supervisor: supervisor.Supervisor) -> None:
-        """Start kopf anew if it still has not told what our list shows."""
+        """Restart kopf if it has not delivered what our list contains."""
         listed = self._versions()
-        await asyncio.sleep(_DEAF)
+        await asyncio.sleep(_STALE_SECONDS)
         missed = [
             uid
             for uid in listed.keys() & self._versions().keys()
             if self._delivered.get(uid, 0) < listed[uid]
         ]
         if missed and not supervisor.waiting_for and not self._gap.is_set():
-            _LOG.warning("kopf has not told of %d changed resources: restarting it", len(missed))
+            _LOG.warning("kopf has not delivered %d changed resources: restarting it", len(missed))
             supervisor.restart()
 
     def _versions(self) -> dict[str, int]:
-        """Return UID and version of each resource that kopf should tell of."""
-        unheard = self._unheard()
+        """Return UID and version of each resource that kopf must deliver."""
+        unreadable = self._unreadable()
         return {
             obj["metadata"]["uid"]: kinds.version_of(obj)
             for kind in kinds.RESOURCES
             for obj in self._cache.of_kind(kind)
-            if unheard.isdisjoint((None, obj["metadata"]["namespace"]))
+            if unreadable.isdisjoint((None, obj["metadata"]["namespace"]))
         }
 
-    # -- what was heard ------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------
 
     def refused(self) -> dict[str | None, str]:
-        """Return the namespaces that cannot be read, None for the whole cluster, and why."""
+        """Return the namespaces that cannot be listed (None: the whole cluster), and why."""
         return {
             name: each.refused
             for name, readers in self._readers.items()
@@ -153,13 +153,13 @@ class Hearing:
             if each.refused
         }
 
-    def covers(self, namespace: str) -> bool:
-        """Whether everything that a plan needs of a namespace is known."""
+    def has_synced(self, namespace: str) -> bool:
+        """Whether all lists of a namespace are complete and none is refused."""
         scope = namespace if namespace in self._readers else None
         return self._complete(scope) and not any(each.refused for each in self._readers[scope])
 
-    def settled(self) -> bool:
-        """Whether each namespace is known, or refused."""
+    def all_synced(self) -> bool:
+        """Whether every namespace is synced or refused."""
         refused = self.refused()
         return all(name in refused or self._complete(name) for name in self._namespaces)
 
@@ -169,31 +169,35 @@ class Hearing:
         )
 
     def problems(self, reachable: float) -> list[str]:
-        """Return which watches are dead; the API server has been reachable for so many seconds.
+        """Return which watches are dead.
 
-        While it is away nobody hears anything, and a new process would hear no more.
+        Args:
+            reachable: Seconds for which the API server has been reachable. During an outage no
+                watch delivers anything, and a new process would not do better.
         """
         now = self._clock()
         return [
-            f"watch of {each.scope.kind.plural} heard nothing for {now - each.heard_at:.0f} s"
-            for each in self.followers
-            if not each.refused and min(now - each.heard_at, reachable) > _SILENCE
+            f"the watch of {each.scope.kind.plural} delivered nothing for"
+            f" {now - each.last_event_at:.0f} s"
+            for each in self.reflectors
+            if not each.refused
+            and min(now - each.last_event_at, reachable) > _WATCH_TIMEOUT_SECONDS
         ]
 
     def unready(self) -> list[str]:
-        """Return why nothing can be worked on."""
+        """Return why no resource can be reconciled."""
         refused = self.refused()
         if len(refused) == len(self._namespaces):
             return [f"{name or 'the cluster'} cannot be read: {refused[name]}" for name in refused]
-        return [] if self.settled() else ["the first lists are not complete"]
+        return [] if self.all_synced() else ["the first lists are not complete"]
 
-    def numbers(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return metrics."""
         now, refused = self._clock(), self.refused()
         ages = {
             f'mens_operator_watch_age_seconds{{resource="{each.scope.kind.plural}"'
-            f',namespace="{each.scope.namespace or ""}"}}': now - each.heard_at
-            for each in self.followers
+            f',namespace="{each.scope.namespace or ""}"}}': now - each.last_event_at
+            for each in self.reflectors
         }
         return ages | {
             f'mens_operator_namespace_refused{{namespace="{name or ""}"}}': float(name in refused)
@@ -202,9 +206,9 @@ class Hearing:
 
 
 async def _read(listers: list[reflector.Lister]) -> None:
-    """Read these lists; one that is refused keeps none of the others."""
+    """List these scopes; a refused one does not stop the others."""
     for lister in listers:
         try:
             await lister.read()
         except errors.Refused:
-            continue  # It has said so, and remembers.
+            continue  # The lister has logged it.

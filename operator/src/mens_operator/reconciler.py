@@ -1,4 +1,4 @@
-"""Brings the cluster to what the plan says: read, plan, apply, say; for every wake-up alike."""
+"""Reconciles one resource: read, plan, apply, report; the same for every wake-up."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mens_operator.plans import facts, outcomes, planner
 
 _LOG = logging.getLogger(__name__)
 _ROUNDS: Final = 6
-"""A plan asks, is answered and asks on: base, then adapters, then storage. Six is never reached."""
+"""Maximum rounds of queries and answers: base, then adapters, then storage. Three are enough."""
 _SOON: Final = 0.2
-"""Seconds after a lost race: the watch will have told by then."""
+"""Seconds after a lost race: the watch has delivered the newer object by then."""
 _CHILD_DELAY: Final = 0.03
-"""Seconds by which news of children wait for each other: a pod's start changes Job and Pod."""
+"""Seconds by which changes of children are batched: a starting pod changes Job and Pod."""
 
 _NAMED_BY_USERS: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds whose names have no hash in them, so that a namesake may exist."""
@@ -29,14 +29,14 @@ _KINDS: Final = {kind.name: kind for kind in kinds.RESOURCES}
 
 
 class Reconciler:
-    """Holds what a reconcile needs; each part came in through the door."""
+    """Reconciles resources; every dependency is a parameter."""
 
     def __init__(
         self,
         *,
         cluster: lease.Fenced,
         store: store_reader.StoreReader,
-        recorder: events.Recorder,
+        recorder: events.EventRecorder,
         work: queue.WorkQueue,
         installation: platform.Platform,
         policy: outcomes.Policy,
@@ -51,8 +51,8 @@ class Reconciler:
         self._policy = policy
         self._now = now
         self._by_uid: dict[str, kinds.Key] = {}
-        self._editions: dict[kinds.Key, tuple[str, int]] = {}
-        """UID and generation of each resource: what tells a user's edit from our own status."""
+        self._generations: dict[kinds.Key, tuple[str, int]] = {}
+        """UID and generation of each resource: they tell an edit of a user from our status write."""
         self._referrers: dict[kinds.Key, set[kinds.Key]] = defaultdict(set)
         self._references: dict[kinds.Key, frozenset[kinds.Key]] = {}
         self._pruned: dict[str, Mapping[str, Any]] = {}
@@ -62,23 +62,23 @@ class Reconciler:
     # -- waking --------------------------------------------------------------------------------
 
     def _changed(self, key: kinds.Key, obj: kinds.Object) -> None:
-        """Wake whom a change concerns: the resource, its owner, or whoever refers to it."""
+        """Queue the resources that a change affects: itself, its owner, and what refers to it."""
         if key.kind in kinds.RESOURCES:
             uid, generation = obj["metadata"]["uid"], obj["metadata"].get("generation", 0)
-            edited = self._editions.get(key) != (uid, generation)
-            self._editions[key] = (uid, generation)
+            edited = self._generations.get(key) != (uid, generation)
+            self._generations[key] = (uid, generation)
             self._by_uid[uid] = key
-            self._refer(key, obj)
-            self._queue.wake(key, anew=edited)
+            self._index_references(key, obj)
+            self._queue.add(key, reset_backoff=edited)
             for referrer in self._referrers.get(key, ()):
-                self._queue.wake(referrer)
+                self._queue.add(referrer)
             return
         uid = (obj["metadata"].get("labels") or {}).get(names.UID_LABEL, "")
         owner = self._by_uid.get(uid)
         if owner is not None:
-            self._queue.wake(owner, _CHILD_DELAY)
+            self._queue.add(owner, _CHILD_DELAY)
 
-    def _refer(self, key: kinds.Key, obj: kinds.Object) -> None:
+    def _index_references(self, key: kinds.Key, obj: kinds.Object) -> None:
         found = frozenset(
             kinds.Key(_KINDS[kind], key.namespace, name) for kind, name in planner.references(obj)
         )
@@ -91,7 +91,7 @@ class Reconciler:
     def _forget(self, key: kinds.Key) -> None:
         for target in self._references.pop(key, frozenset()):
             self._referrers[target].discard(key)
-        uid, _ = self._editions.pop(key, ("", 0))
+        uid, _ = self._generations.pop(key, ("", 0))
         self._by_uid.pop(uid, None)
         self._pruned.pop(uid, None)
         self._queue.forget(key)
@@ -107,8 +107,8 @@ class Reconciler:
         self.reconciled += 1
         try:
             outcome = await self._plan(raw)
-            await self._act_or_say(key, raw, outcome)
-            lost = await self._say(key, raw, outcome)
+            await self._apply_or_report(key, raw, outcome)
+            lost = await self._report(key, raw, outcome)
         except errors.NotLeader:
             raise
         except errors.Refused as error:
@@ -150,38 +150,38 @@ class Reconciler:
                 named[(kind, name)] = other
         return outcomes.Observed(tuple(self.cache.children(meta["uid"])), named)
 
-    async def _act_or_say(
+    async def _apply_or_report(
         self, key: kinds.Key, raw: kinds.Object, outcome: outcomes.Outcome
     ) -> None:
-        """Act; what the API server refuses is said in the status before it is tried again."""
+        """Apply the outcome; report in the status what the API server rejects."""
         try:
-            await self._act(outcome)
+            await self._apply(outcome)
         except errors.Refused as error:
-            await self._say(key, raw, planner.refused(raw, str(error), self._now()))
+            await self._report(key, raw, planner.refused(raw, str(error), self._now()))
             raise
 
-    async def _act(self, outcome: outcomes.Outcome) -> None:
+    async def _apply(self, outcome: outcomes.Outcome) -> None:
         for removal in outcome.removals:
             kind = kinds.of({"apiVersion": removal.api_version, "kind": removal.kind})
             key = kinds.Key(kind, removal.namespace, removal.name)
             await self._cluster.delete(key, uid=removal.uid)
             self.cache.drop(key, uid=removal.uid)
         for obj in outcome.objects:
-            await self._apply(obj)
+            await self._apply_object(obj)
 
-    async def _apply(self, obj: kinds.Object) -> None:
-        """Apply a child, but never take over a stranger's object that has its name."""
+    async def _apply_object(self, obj: kinds.Object) -> None:
+        """Apply a child, but never adopt an object of another owner."""
         key = kinds.key_of(obj)
         if key.kind in _NAMED_BY_USERS and self.cache.get(key) is None:
             there = await self._cluster.get(key)
             uid = obj["metadata"]["ownerReferences"][0]["uid"]
             owners = there["metadata"].get("ownerReferences") or () if there else ()
             if there is not None and all(owner["uid"] != uid for owner in owners):
-                text = f"{key} exists and is not ours: delete it, or rename the MensServe."
+                text = f"{key} belongs to another owner: delete it, or rename the MensServe."
                 raise errors.Refused(text)
         self.cache.put(await self._cluster.apply(obj))
 
-    async def _say(self, key: kinds.Key, raw: kinds.Object, outcome: outcomes.Outcome) -> bool:
+    async def _report(self, key: kinds.Key, raw: kinds.Object, outcome: outcomes.Outcome) -> bool:
         """Write the status if it differs; True if somebody else was faster."""
         uid, status = raw["metadata"]["uid"], outcome.status
         if status is None or status == raw.get("status") or status == self._pruned.get(uid):
@@ -209,7 +209,7 @@ class Reconciler:
             self._pruned.pop(uid, None)
         for event in outcome.events:
             _LOG.info("%s: %s: %s", key, event.reason, event.message)
-            await self._recorder.tell(raw, event)
+            await self._recorder.record(raw, event)
         return False
 
     async def _read_again(self, key: kinds.Key, uid: str) -> None:

@@ -31,7 +31,7 @@ SETTINGS = configuration.Settings(
 OTHER = simulation.CORPUS.replace("namespace: default", "namespace: other")
 
 
-class Guarded(in_memory.MemoryCluster):
+class Guarded(in_memory.InMemoryApiServer):
     """Refuses what is `forbidden`: namespaces to read, and the lease."""
 
     def __init__(self, *forbidden: str) -> None:
@@ -108,7 +108,7 @@ async def test_a_namespace_whose_children_cannot_be_read_is_not_worked_in(
 
     async def list_page(kind: kinds.Kind, namespace: str | None, **named: Any) -> port.Page:
         if kind in kinds.RESOURCES:
-            return await in_memory.MemoryCluster.list_page(cluster, kind, namespace, **named)
+            return await in_memory.InMemoryApiServer.list_page(cluster, kind, namespace, **named)
         return await readable(kind, namespace, **named)
 
     cluster.list_page = list_page  # type: ignore[method-assign]
@@ -142,8 +142,8 @@ async def test_silence_is_a_problem_only_while_the_api_server_answers() -> None:
     """A zombie is found; an outage, which no restart ends, kills nobody."""
     time = ManualClock()
     known = cache.Cache(lambda _key, _obj: None)
-    heard = informers.Hearing(in_memory.MemoryCluster(), known, (), clock=time)
+    heard = informers.Informers(in_memory.InMemoryApiServer(), known, (), clock=time)
     time.now = 400.0
     assert not heard.problems(reachable=0.0)
     assert not heard.problems(reachable=100.0), "it was away: its watches may still come back"
-    assert "watch of jobs heard nothing for 400 s" in heard.problems(reachable=1000.0)
+    assert "the watch of jobs delivered nothing for 400 s" in heard.problems(reachable=1000.0)

@@ -12,12 +12,12 @@ from tests.support.cluster_objects import ManualClock, corpus
 from tests.support.simulation import Simulation
 
 
-def recorder(cluster: in_memory.MemoryCluster, time: ManualClock) -> events.Recorder:
+def recorder(cluster: in_memory.InMemoryApiServer, time: ManualClock) -> events.EventRecorder:
     fenced = lease.Fenced(cluster, lambda: None)
-    return events.Recorder(fenced, "test", clock=time, now=simulation.Clock().now)
+    return events.EventRecorder(fenced, "test", clock=time, now=simulation.Clock().now)
 
 
-def told(cluster: in_memory.MemoryCluster) -> list[tuple[str, str]]:
+def told(cluster: in_memory.InMemoryApiServer) -> list[tuple[str, str]]:
     """Name and note of every event."""
     events: list[dict[str, Any]] = cluster.objects(kinds.EVENT)
     return [(event["regarding"]["name"], event["note"]) for event in events]
@@ -25,15 +25,15 @@ def told(cluster: in_memory.MemoryCluster) -> list[tuple[str, str]]:
 
 async def test_many_normal_events_are_dropped_and_no_warning_is() -> None:
     """A mass start takes the burst of normal events; each failure is told all the same."""
-    cluster, time = in_memory.MemoryCluster(), ManualClock()
+    cluster, time = in_memory.InMemoryApiServer(), ManualClock()
     tested = recorder(cluster, time)
     for number in range(50):
         about = corpus(f"c{number}", 1, uid=f"u{number}")
-        await tested.tell(about, outcomes.Event(False, "Started", "It runs."))
+        await tested.record(about, outcomes.Event(False, "Started", "It runs."))
     assert len(told(cluster)) == 20
     for number in range(50):
         about = corpus(f"c{number}", 1, uid=f"u{number}")
-        await tested.tell(about, outcomes.Event(True, "Failed", "It failed."))
+        await tested.record(about, outcomes.Event(True, "Failed", "It failed."))
     assert {name for name, note in told(cluster) if note == "It failed."} == {
         f"c{number}" for number in range(50)
     }
@@ -41,15 +41,15 @@ async def test_many_normal_events_are_dropped_and_no_warning_is() -> None:
 
 async def test_one_resource_with_many_warnings_is_limited() -> None:
     """A text that varies does not fill the namespace: ten, then one a minute."""
-    cluster, time = in_memory.MemoryCluster(), ManualClock()
+    cluster, time = in_memory.InMemoryApiServer(), ManualClock()
     tested = recorder(cluster, time)
     for number in range(100):
         text = f"Refused: request {number}."
-        await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", text))
+        await tested.record(corpus("a", 1), outcomes.Event(True, "Refused", text))
     assert len(told(cluster)) == 10
     time.now = 60.0
-    await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", "Again."))
-    await tested.tell(corpus("a", 1), outcomes.Event(True, "Refused", "And again."))
+    await tested.record(corpus("a", 1), outcomes.Event(True, "Refused", "Again."))
+    await tested.record(corpus("a", 1), outcomes.Event(True, "Refused", "And again."))
     assert len(told(cluster)) == 11
 
 

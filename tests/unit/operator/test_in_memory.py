@@ -11,5 +11,5 @@ from tests.support.port_contract import World
 
 @pytest.fixture
 def world() -> World:
-    fake = in_memory.MemoryCluster()
+    fake = in_memory.InMemoryApiServer()
     return World(fake, "default", fake.set_status, fake.compact)

@@ -49,8 +49,8 @@ async def test_the_lease_never_waits_for_watches(cluster: kubernetes.KubernetesC
         for kind in kinds.CHILDREN
         for number in range(NAMESPACES)
     ]
-    followers = [reflector.Follower(cluster, scope, known, clock=clock) for scope in scopes]
-    tasks = [asyncio.create_task(follower.run()) for follower in followers]
+    reflectors = [reflector.Reflector(cluster, scope, known, clock=clock) for scope in scopes]
+    tasks = [asyncio.create_task(reflector.run()) for reflector in reflectors]
     try:
         async with asyncio.timeout(10):
             while not known.is_complete((scope.kind, scope.namespace) for scope in scopes):  # noqa: ASYNC110

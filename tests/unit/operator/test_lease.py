@@ -12,7 +12,7 @@ from tests.support.cluster_objects import LEASE, ManualClock, corpus
 
 async def test_a_stopped_leader_finds_its_fence_down() -> None:
     """A leader that slept longer than its fence writes nothing, even before it looks."""
-    fake, time = in_memory.MemoryCluster(), ManualClock()
+    fake, time = in_memory.InMemoryApiServer(), ManualClock()
     timing = lease.Timing(renew=0.01, poll=0.01)
     elector = lease.Elector(fake, LEASE, "one", timing=timing, clock=time)
     task = asyncio.create_task(elector.run())
@@ -28,7 +28,7 @@ async def test_a_stopped_leader_finds_its_fence_down() -> None:
 
 async def test_the_fence_counts_from_before_the_request() -> None:
     """A slow renewal does not lengthen what it allows."""
-    fake, time = in_memory.MemoryCluster(), ManualClock()
+    fake, time = in_memory.InMemoryApiServer(), ManualClock()
 
     def slow(verb: str, _: kinds.Key) -> None:
         if verb == "create":
@@ -49,7 +49,7 @@ async def test_the_fence_counts_from_before_the_request() -> None:
 
 async def test_a_follower_judges_by_its_own_clock_since_it_saw_a_change() -> None:
     """A wrong clock of the leader, or an old renewTime, takes nothing over."""
-    fake, time = in_memory.MemoryCluster(), ManualClock()
+    fake, time = in_memory.InMemoryApiServer(), ManualClock()
     old = {"holderIdentity": "one", "renewTime": "2001-01-01T00:00:00.000000Z"}
     meta = {"namespace": "default", "name": "mens-operator"}
     record = {"apiVersion": LEASE.kind.api_version, "kind": "Lease", "metadata": meta, "spec": old}
@@ -74,7 +74,7 @@ async def test_a_follower_judges_by_its_own_clock_since_it_saw_a_change() -> Non
 
 async def test_connection_errors_end_leadership_in_time() -> None:
     """Renewals that fail leave the fence where it was: it falls after six seconds."""
-    fake = in_memory.MemoryCluster()
+    fake = in_memory.InMemoryApiServer()
     timing = lease.Timing(lease=1.0, fence=0.3, renew=0.05, poll=0.05)
     elector = lease.Elector(fake, LEASE, "one", timing=timing)
     task = asyncio.create_task(elector.run())
@@ -90,7 +90,7 @@ async def test_connection_errors_end_leadership_in_time() -> None:
 
 async def test_a_lost_answer_of_a_renewal_does_not_lose_the_lease() -> None:
     """The renewal happened, its answer did not arrive: the conflict that follows is our own."""
-    fake = in_memory.MemoryCluster()
+    fake = in_memory.InMemoryApiServer()
     timing = lease.Timing(lease=5.0, fence=2.0, renew=0.05, poll=0.05)
     elector = lease.Elector(fake, LEASE, "one", timing=timing)
     task = asyncio.create_task(elector.run())
@@ -110,7 +110,7 @@ async def test_a_lost_answer_of_a_renewal_does_not_lose_the_lease() -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-class Hanging(in_memory.MemoryCluster):
+class Hanging(in_memory.InMemoryApiServer):
     """Leaves the next renewals without an answer; `done` says whether they happen all the same."""
 
     def __init__(self, *done: bool) -> None:
@@ -155,7 +155,7 @@ async def test_a_refused_lease_is_said_once_and_tried_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without rights nobody leads; with them it goes on at once."""
-    fake = in_memory.MemoryCluster()
+    fake = in_memory.InMemoryApiServer()
 
     def forbid(_verb: str, _key: kinds.Key) -> None:
         raise errors.Refused("403: leases is forbidden")
@@ -180,7 +180,7 @@ async def test_reachable_counts_from_the_end_of_an_outage() -> None:
     """What asks for silence must not count the time when nobody could have said anything."""
     time, away = ManualClock(), [True]
 
-    class Server(in_memory.MemoryCluster):
+    class Server(in_memory.InMemoryApiServer):
         async def get(self, key: kinds.Key) -> kinds.Object | None:
             if away:
                 raise errors.Unavailable("no route")

@@ -250,7 +250,7 @@ def applied(
     raw: dict[str, Any], kids: list[dict[str, Any]], outcome: outcomes.Outcome
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The world after an outcome, as the fake API server would have it."""
-    world = in_memory.MemoryCluster(lambda: NOW)
+    world = in_memory.InMemoryApiServer(lambda: NOW)
     gone = {(removal.kind, removal.name) for removal in outcome.removals}
     kept = [kid for kid in kids if (kid["kind"], kid["metadata"]["name"]) not in gone]
     new = {(obj["kind"], obj["metadata"]["name"]) for obj in outcome.objects}

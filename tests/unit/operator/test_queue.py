@@ -14,9 +14,9 @@ async def test_a_key_waits_for_its_earliest_deadline_once() -> None:
     """Wishes merge; the earliest wins."""
     time, done = ManualClock(), []
     work = queue.WorkQueue(time)
-    work.wake(A, 5)
-    work.wake(A, 1)
-    work.wake(A, 9)
+    work.add(A, 5)
+    work.add(A, 1)
+    work.add(A, 9)
 
     async def reconcile(key: kinds.Key) -> None:
         done.append((time.now, key))
@@ -33,7 +33,7 @@ async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
     """Back-off is per key, doubles, and starts anew."""
     time, pauses = ManualClock(), []
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
     bad = True
 
     async def reconcile(_: kinds.Key) -> None:
@@ -50,7 +50,7 @@ async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
     bad = False
     await work.drain(reconcile, until=time.now)
     bad = True
-    work.wake(A)
+    work.add(A)
     await work.drain(reconcile, until=time.now)
     assert work.next_due() == time.now + 0.5
 
@@ -59,7 +59,7 @@ async def test_an_api_server_that_is_away_is_asked_again_soon() -> None:
     """However long an outage lasts, all is looked at within 15 s of its end."""
     time = ManualClock()
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
 
     async def reconcile(_: kinds.Key) -> None:
         raise errors.Unavailable("connection refused")
@@ -85,10 +85,10 @@ async def test_a_key_woken_while_it_is_worked_on_runs_once_more() -> None:
         await gate.wait()
 
     running = asyncio.create_task(work.run(reconcile, 3))
-    work.wake(A)
+    work.add(A)
     await asyncio.sleep(0.02)
-    work.wake(A)
-    work.wake(A)
+    work.add(A)
+    work.add(A)
     await asyncio.sleep(0.02)
     assert runs == [A]
     gate.set()
@@ -110,7 +110,7 @@ async def test_width_bounds_what_is_in_flight() -> None:
         await asyncio.sleep(0.002)
 
     for number in range(10):
-        work.wake(kinds.Key(kinds.CORPUS, "default", str(number)))
+        work.add(kinds.Key(kinds.CORPUS, "default", str(number)))
     running = asyncio.create_task(work.run(reconcile, 3))
     await asyncio.sleep(0.1)
     assert (most, len(work)) == (3, 0)
@@ -127,10 +127,10 @@ async def test_stopping_lets_what_is_in_flight_end() -> None:
         await asyncio.sleep(0.05)
         ended.append(key)
 
-    work.wake(A)
+    work.add(A)
     running = asyncio.create_task(work.run(reconcile, 2))
     await asyncio.sleep(0.02)
-    work.wake(B, 0.01)
+    work.add(B, 0.01)
     work.stop()
     await asyncio.wait_for(running, 1)
     assert ended == [A]
@@ -140,7 +140,7 @@ async def test_a_key_may_fail_for_days() -> None:
     """The pause stays at a minute; doubling it must never overflow."""
     time = ManualClock()
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
 
     async def reconcile(_: kinds.Key) -> None:
         raise errors.Refused("403")
@@ -159,20 +159,20 @@ async def test_news_do_not_end_a_back_off_but_an_edit_does() -> None:
     """What a failing reconcile wrote itself comes back as news, before and after it has failed."""
     time, runs = ManualClock(), []
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
 
     async def reconcile(key: kinds.Key) -> None:
         runs.append(time.now)
-        work.wake(key)
+        work.add(key)
         raise errors.Refused("403")
 
     for moment in (0.0, 0.4, 0.5):
         time.now = moment
         await work.drain(reconcile, until=moment)
-        work.wake(A)
+        work.add(A)
     assert runs == [0.0, 0.5]
     assert work.next_due() == 1.5
-    work.wake(A, anew=True)
+    work.add(A, reset_backoff=True)
     assert work.next_due() == 0.5
     await work.drain(reconcile, until=0.5)
     assert work.next_due() == 1.0, "the back-off begins anew"
@@ -182,12 +182,12 @@ async def test_an_edit_during_work_that_fails_is_worked_on_at_once() -> None:
     """The failure was about what is no more."""
     time, runs = ManualClock(), []
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
 
     async def reconcile(key: kinds.Key) -> None:
         runs.append(time.now)
         if len(runs) == 1:
-            work.wake(key, anew=True)
+            work.add(key, reset_backoff=True)
             raise errors.Refused("422")
 
     await work.drain(reconcile, until=0.0)
@@ -200,7 +200,7 @@ async def test_a_busy_api_server_says_how_long_to_wait(asked: float | None, paus
     """Retry-After of a 429 lengthens the pause, up to the longest."""
     time = ManualClock()
     work = queue.WorkQueue(time)
-    work.wake(A)
+    work.add(A)
 
     async def reconcile(_: kinds.Key) -> None:
         raise errors.Unavailable("429", retry_after=asked)

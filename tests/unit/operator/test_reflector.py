@@ -12,7 +12,7 @@ from mens_operator.cluster import cache, errors, in_memory, kinds, port, reflect
 from tests.support.cluster_objects import A, ManualClock, corpus
 
 
-class Flaky(in_memory.MemoryCluster):
+class Flaky(in_memory.InMemoryApiServer):
     """Ends watches in every way the API server can."""
 
     def __init__(self, *ends: Exception | None) -> None:
@@ -47,8 +47,8 @@ async def test_after_410_the_follower_lists_again_else_it_keeps_its_version(
     flaky = Flaky(end)
     known = cache.Cache(lambda _key, _obj: None)
     time = asyncio.get_running_loop().time
-    follower = reflector.Follower(flaky, reflector.Scope(kinds.CORPUS, None), known, clock=time)
-    task = asyncio.create_task(follower.run())
+    tested = reflector.Reflector(flaky, reflector.Scope(kinds.CORPUS, None), known, clock=time)
+    task = asyncio.create_task(tested.run())
     await asyncio.sleep(0.05)
     flaky.put(corpus("a", 0) | {"metadata": {"namespace": "default", "name": "a"}})
     for _ in range(100):
@@ -65,15 +65,15 @@ async def test_after_410_the_follower_lists_again_else_it_keeps_its_version(
 
 async def test_bookmarks_are_heard_and_move_the_version() -> None:
     """Liveness asks when anything was heard; a quiet kind has its bookmarks."""
-    fake, time = in_memory.MemoryCluster(), ManualClock()
+    fake, time = in_memory.InMemoryApiServer(), ManualClock()
     known = cache.Cache(lambda _key, _obj: None)
-    follower = reflector.Follower(fake, reflector.Scope(kinds.CORPUS, None), known, clock=time)
-    task = asyncio.create_task(follower.run())
+    tested = reflector.Reflector(fake, reflector.Scope(kinds.CORPUS, None), known, clock=time)
+    task = asyncio.create_task(tested.run())
     await asyncio.sleep(0.02)
     time.now = 50.0
     fake.bookmark()
     await asyncio.sleep(0.02)
-    assert follower.heard_at == 50.0
+    assert tested.last_event_at == 50.0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -85,14 +85,14 @@ async def test_a_refused_watch_is_tried_with_longer_pauses(
     flaky = Flaky(*[errors.Refused("403")] * 3)
     known = cache.Cache(lambda _key, _obj: None)
     time = asyncio.get_running_loop().time
-    follower = reflector.Follower(flaky, reflector.Scope(kinds.CORPUS, "team-a"), known, clock=time)
-    task = asyncio.create_task(follower.run())
+    tested = reflector.Reflector(flaky, reflector.Scope(kinds.CORPUS, "team-a"), known, clock=time)
+    task = asyncio.create_task(tested.run())
     await asyncio.sleep(0.5)
     assert flaky.lists == 2, "0, 0.2, 0.6, 1.4 s"
-    assert follower.refused == "403"
+    assert tested.refused == "403"
     assert "namespace team-a is left out" in caplog.text
     await asyncio.sleep(1.2)
-    assert follower.refused is None
+    assert tested.refused is None
     assert flaky.lists == 4
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -24,7 +24,7 @@ ALL = served(*(kind.plural for kind in kinds.RESOURCES))
 def supervised(ask: supervisor.Ask, gaps: list[int]) -> supervisor.Supervisor:
     return supervisor.Supervisor(
         ask=ask,
-        hear=lambda _type, _obj: None,
+        on_event=lambda _type, _obj: None,
         on_gap=lambda: gaps.append(1),
         namespaces=["default"],
         identity="test",
@@ -119,7 +119,7 @@ async def test_other_namespaces_are_a_new_start(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_stuck_loop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Liveness asks kopf's loop itself, not whether the process is up."""
-    monkeypatch.setattr(supervisor, "_SILENCE", 0.05)
+    monkeypatch.setattr(supervisor, "_STUCK_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "_BEAT", 0.01)
     block = asyncio.Event()
 

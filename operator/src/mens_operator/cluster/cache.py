@@ -1,7 +1,7 @@
-"""What we last heard of the cluster, trimmed to what plans read.
+"""The last known state of the cluster, trimmed to what plans read.
 
-An event is a hint: older news never overwrite newer ones, late news of what was deleted are
-refused, and a complete list removes what vanished while nobody told us (kopf never does: "ghosts").
+An event is a hint. An older object never replaces a newer one. Tombstones reject late events of
+deleted objects. A complete list removes what vanished without an event (kopf never does that).
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _COMPARED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds that people can change: kept whole, with the fields that are ours. They are few."""
 _POD_SPEC: Final = ("nodeName",)
 _ANNOTATIONS: Final = (names.PAUSE_ANNOTATION, names.HASH_ANNOTATION)
-_GRAVES: Final = 10_000
-"""How many deleted UIDs are remembered; an answer or event comes late by seconds, not hours."""
+_MAX_TOMBSTONES: Final = 10_000
+"""Maximum number of deleted UIDs to keep; an event is late by seconds, not hours."""
 
 
 class Cache:
-    """The objects of all watched kinds; `on_change` hears of each difference."""
+    """The objects of all watched kinds; `on_change` is called for each difference."""
 
     def __init__(self, on_change: Callable[[kinds.Key, kinds.Object], None]) -> None:
         self._on_change = on_change
         self._objects: dict[kinds.Key, kinds.Object] = {}
         self._children: dict[str, set[kinds.Key]] = defaultdict(set)
-        self._graves: OrderedDict[str, float] = OrderedDict()
-        """By UID: up to which resourceVersion news are refused."""
+        self._tombstones: OrderedDict[str, float] = OrderedDict()
+        """UID -> resourceVersion up to which events are rejected."""
         self._lists: set[tuple[kinds.Kind, str | None]] = set()
 
     def get(self, key: kinds.Key) -> kinds.Object | None:
-        """Return the object as last heard of."""
+        """Return the last known state of an object."""
         return self._objects.get(key)
 
     def of_kind(self, kind: kinds.Kind, namespace: str | None = None) -> list[kinds.Object]:
@@ -70,11 +70,11 @@ class Cache:
         return self._lists.issuperset(wanted)
 
     def put(self, obj: kinds.Object) -> bool:
-        """Take a newer state of an object; False for old news and for what was deleted."""
+        """Store a newer state of an object; False if it is older, or if the object was deleted."""
         key, uid = kinds.key_of(obj), obj["metadata"].get("uid")
-        if kinds.version_of(obj) <= self._graves.get(uid, -1):
+        if kinds.version_of(obj) <= self._tombstones.get(uid, -1):
             return False
-        self._graves.pop(uid, None)
+        self._tombstones.pop(uid, None)
         old = self._objects.get(key)
         if old is not None and kinds.version_of(old) >= kinds.version_of(obj):
             return False
@@ -89,10 +89,10 @@ class Cache:
         return True
 
     def drop(self, key: kinds.Key, *, uid: str | None = None, version: int | None = None) -> None:
-        """Forget an object, unless it is meanwhile another one than `uid`.
+        """Remove an object, unless it has another UID by now.
 
-        With the version at which it left what we follow, newer news bring it back: a watch with a
-        selector says DELETED also of an object that only lost a label. Without: gone for good.
+        With `version`, a newer event restores the object: a watch with a selector also reports
+        DELETED for an object that only lost a label. Without it, the object stays removed.
         """
         old = self._objects.get(key)
         known = old["metadata"]["uid"] if old else ""
@@ -100,7 +100,7 @@ class Cache:
         if old is not None and uid in (None, known) and kinds.version_of(old) > until:
             return
         if uid or known:
-            self._bury(uid or known, until)
+            self._add_tombstone(uid or known, until)
         if old is None or uid not in (None, known):
             return
         del self._objects[key]
@@ -114,7 +114,7 @@ class Cache:
         objects: Iterable[kinds.Object],
         version: str,
     ) -> None:
-        """Take a complete list: what is not in it and not newer than it has vanished."""
+        """Store a complete list; remove what is neither in the list nor newer than it."""
         named = set()
         for obj in objects:
             named.add(kinds.key_of(obj))
@@ -125,10 +125,10 @@ class Cache:
             self.drop(key, uid=obj["metadata"]["uid"], version=int(version))
         self._lists.add((kind, namespace))
 
-    def _bury(self, uid: str, until: float) -> None:
-        self._graves[uid] = max(until, self._graves.get(uid, -1))
-        while len(self._graves) > _GRAVES:
-            self._graves.popitem(last=False)
+    def _add_tombstone(self, uid: str, until: float) -> None:
+        self._tombstones[uid] = max(until, self._tombstones.get(uid, -1))
+        while len(self._tombstones) > _MAX_TOMBSTONES:
+            self._tombstones.popitem(last=False)
 
     def _unlink(self, key: kinds.Key, old: kinds.Object) -> None:
         keys = self._children.get(_uid_label(old))

@@ -42,7 +42,7 @@ class _Stored:
     """What each field manager applied; the key is `manager` or `manager/status`."""
 
 
-class MemoryCluster:
+class InMemoryApiServer:
     """Implements `port.Cluster`; `put`, `set_status` and `remove` play everybody else."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:

@@ -3,7 +3,7 @@
 The arithmetic: a leader renews every 2 s. Each renewal that is answered moves its fence to 6 s
 after the *beginning* of that request. One that fails, or takes 2 s, is followed by another at once:
 two that hang until they are given up fit before the fence falls. A write may take up to 3 s on the
-wire, so the last one has landed 9 s after a renewal began. A follower takes over no earlier than
+wire, so the last one has landed 9 s after a renewal began. A reflector takes over no earlier than
 10 s after it saw the record change, by its own clock, and the record changed after that renewal
 began. CLOCK_BOOTTIME also counts while the machine sleeps, and a process that was stopped finds its
 fence down.
@@ -31,7 +31,7 @@ class Timing:
     """Seconds; see the arithmetic above."""
 
     lease: float = 10.0
-    """How long a follower waits after the record last changed."""
+    """How long a reflector waits after the record last changed."""
     fence: float = 6.0
     """How long a renewal allows to write."""
     renew: float = 2.0
@@ -41,7 +41,7 @@ class Timing:
     retry: float = 0.2
     """Pause after a renewal that failed."""
     poll: float = 0.5
-    """How often a follower looks: a late look delays a take-over by that much."""
+    """How often a reflector looks: a late look delays a take-over by that much."""
 
 
 def boottime() -> float:
@@ -86,7 +86,7 @@ class Elector:
     def reachable(self) -> float:
         """For how many seconds the API server has answered, 0 while it is away.
 
-        The lease is asked for all the time, by leaders and followers alike, so it knows best.
+        The lease is asked for all the time, by leaders and reflectors alike, so it knows best.
         """
         since, last = self._answers
         return self._clock() - since if self._clock() - last <= _GAP else 0.0

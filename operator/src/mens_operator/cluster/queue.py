@@ -3,7 +3,7 @@
 Waking a key that waits moves it forward; waking one that is being worked on runs it once more
 afterwards. Failures wait longer each time, whoever wakes the key meanwhile: a failed reconcile
 may have written something, and the news of that must not start it again at once. Only what begins
-`anew`, as an edit does, ends a back-off. That is all a level-triggered operator needs.
+`reset_backoff`, as an edit does, ends a back-off. That is all a level-triggered operator needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WorkQueue:
         self._order = itertools.count()
         self._active: set[kinds.Key] = set()
         self._edited: set[kinds.Key] = set()
-        """Keys that were woken anew while they were worked on."""
+        """Keys that were woken reset_backoff while they were worked on."""
         self._failures: dict[kinds.Key, tuple[float, float]] = {}
         """When the back-off of a failed key ends, and the pause that it is."""
         self._news = asyncio.Event()
@@ -55,9 +55,12 @@ class WorkQueue:
         """Return when the next key is due, on the queue's clock."""
         return min(self._due.values(), default=None)
 
-    def wake(self, key: kinds.Key, after: float = 0.0, *, anew: bool = False) -> None:
-        """Ask for work on a key; an earlier wish stays, and a back-off too unless it is `anew`."""
-        if anew:
+    def add(self, key: kinds.Key, after: float = 0.0, *, reset_backoff: bool = False) -> None:
+        """Add a key, to be processed after some seconds. An earlier deadline of the key stays.
+
+        A back-off stays, too, unless `reset_backoff` is true.
+        """
+        if reset_backoff:
             self._failures.pop(key, None)
             self._edited |= {key} & self._active
         floor, _ = self._failures.get(key, (float("-inf"), 0.0))
@@ -113,10 +116,10 @@ class WorkQueue:
             self._edited.discard(key)
             self._news.set()
         if again is not None:
-            self.wake(key, again)
+            self.add(key, again)
 
     def _failed(self, key: kinds.Key, error: Exception) -> float | None:
-        """Begin a back-off; return its seconds, None if the key was meanwhile woken anew."""
+        """Return the back-off of a failed key in seconds, or None if an edit has reset it."""
         if key in self._edited:
             return None
         first, longest = _BACKOFF

@@ -1,8 +1,8 @@
-"""List, then watch, for ever: the loop that keeps one kind of one namespace in the cache.
+"""Reflectors: list, then watch, and keep one kind of one namespace in the cache.
 
-The client's own Watch retries a 410 with the same stale version, asks for no bookmarks and opens a
-second client. This one lists again after 410, keeps its version over a lost connection, and says
-when it last heard anything, which is what liveness asks.
+The Watch of the client library retries a 410 with the same stale version, requests no bookmarks and
+opens a second client. This one lists again after a 410, keeps its version over a lost connection,
+and records the time of its last event for the liveness probe.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mens_operator.cluster import cache, errors, kinds, port
 _LOG = logging.getLogger(__name__)
 _PAGE: Final = 500
 _BACKOFF: Final = (0.2, 10.0)
-"""First and longest pause after a failed call, in seconds."""
+"""First and maximum pause after a failed call, in seconds."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What one loop follows."""
+    """What one reflector watches."""
 
     kind: kinds.Kind
     namespace: str | None
@@ -31,14 +31,14 @@ class Scope:
 
 
 async def list_all(cluster: port.Cluster, scope: Scope, into: cache.Cache) -> str:
-    """Read a complete list into the cache and return its version."""
+    """Read a complete list into the cache and return its resourceVersion."""
     objects: list[kinds.Object] = []
     more: str | None = None
     while True:
         page = await cluster.list_page(
             scope.kind, scope.namespace, selector=scope.selector, limit=_PAGE, more=more
         )
-        # Trimmed page by page, so that a long list never lies in memory in full.
+        # Trimmed page by page: a long list is never in memory as a whole.
         objects.extend(_trimmed(scope.kind, obj) for obj in page.items)
         more = page.more
         if more is None:
@@ -51,7 +51,7 @@ def _trimmed(kind: kinds.Kind, obj: kinds.Object) -> kinds.Object:
 
 
 class Lister:
-    """Reads one scope into the cache, and remembers whether that is refused."""
+    """Lists one scope into the cache, and keeps whether that is refused."""
 
     def __init__(
         self,
@@ -65,28 +65,29 @@ class Lister:
         self.listed_at = float("-inf")
         """When a list was last complete, on the given clock."""
         self.refused: str | None = None
-        """What the API server says when it refuses the list; None while it does not."""
+        """Message of the API server if it refuses the list; otherwise None."""
         self._cluster = cluster
         self._cache = into
         self._clock = clock
 
     async def read(self) -> str:
-        """Read a complete list and return its version; a refusal is said once."""
+        """Read a complete list and return its resourceVersion; a refusal is logged once."""
         try:
             version = await list_all(self._cluster, self.scope, self._cache)
         except errors.Refused as error:
             self._refuse(error)
             raise
         if self.refused is not None:
-            _LOG.warning("%s of %s can be read again", self.scope.kind.plural, self._where())
+            _LOG.warning("%s of %s can be listed again", self.scope.kind.plural, self._where())
         self.refused = None
         self.listed_at = self._clock()
         return version
 
     def _refuse(self, error: errors.Refused) -> None:
         if self.refused is None:
-            text = "%s is left out: the API server refuses its %s: %s. Bind the chart's role there"
-            text += " to the operator's service account, or take it off watchNamespaces."
+            text = "%s is left out: the API server refuses to list its %s: %s. Bind the role of the"
+            text += " chart there to the service account of the operator, or remove it from"
+            text += " watchNamespaces."
             _LOG.warning(text, self._where(), self.scope.kind.plural, error)
         self.refused = str(error)
 
@@ -94,8 +95,8 @@ class Lister:
         return f"namespace {self.scope.namespace}" if self.scope.namespace else "the cluster"
 
 
-class Follower(Lister):
-    """Keeps one scope of the cache current."""
+class Reflector(Lister):
+    """Keeps one scope of the cache current with a watch."""
 
     def __init__(
         self,
@@ -107,8 +108,8 @@ class Follower(Lister):
         seconds: int = 300,
     ) -> None:
         super().__init__(cluster, scope, into, clock=clock)
-        self.heard_at = clock()
-        """When the API server last said anything, on the given clock."""
+        self.last_event_at = clock()
+        """Time of the last event, bookmark or list, on the given clock."""
         self._seconds = seconds
 
     async def run(self) -> None:
@@ -117,7 +118,7 @@ class Follower(Lister):
         while True:
             try:
                 version = await self.read()
-                self.heard_at = self._clock()
+                self.last_event_at = self._clock()
                 await self._follow(version)
             except errors.Gone:
                 _LOG.info("watch of %s is too old: listing again", self.scope.kind.plural)
@@ -132,7 +133,7 @@ class Follower(Lister):
                 pause = min(pause * 2, _BACKOFF[1])
 
     async def _follow(self, version: str) -> None:
-        """Watch from a version on; ends by Gone, or by Refused when rights were taken."""
+        """Watch from a version on. Raises Gone, or Refused when a permission was revoked."""
         pause = _BACKOFF[0]
         while True:
             try:
@@ -144,10 +145,10 @@ class Follower(Lister):
                     seconds=self._seconds,
                 ):
                     version = change.object["metadata"]["resourceVersion"]
-                    self.heard_at = self._clock()
+                    self.last_event_at = self._clock()
                     pause = _BACKOFF[0]
                     self._take(change)
-                self.heard_at = self._clock()  # The server ended it in order.
+                self.last_event_at = self._clock()  # The server ended the watch at its timeout.
             except (errors.Gone, errors.Refused):
                 raise
             except errors.ClusterError as error:

@@ -1,4 +1,4 @@
-"""kopf's part: it watches the three kinds and wakes us. Nothing is decided here.
+"""The event handlers: kopf watches the three kinds and forwards their events.
 
 Only `on.event` is used (and `on.login` for credentials): kopf's other handlers write annotations,
 finalizers or peering objects, and act on differences instead of states.
@@ -15,26 +15,26 @@ import kopf
 
 from mens_operator.cluster import kinds
 
-Hear: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+EventHandler: TypeAlias = Callable[[str, Mapping[str, Any]], None]
 """Told the type of each event and its object; called in kopf's thread."""
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-def registry(hear: Hear) -> kopf.OperatorRegistry:
+def registry(on_event: EventHandler) -> kopf.OperatorRegistry:
     """Return a registry of its own, so that no import elsewhere can add handlers."""
     own = kopf.OperatorRegistry()
 
     async def login(**arguments: Any) -> Any:
         return _service_account() or kopf.login_with_kubeconfig(**arguments)
 
-    async def wake(event: Mapping[str, Any], **_: Any) -> None:
-        hear(event["type"] or "ADDED", event["object"])
+    async def handle(event: Mapping[str, Any], **_: Any) -> None:
+        on_event(event["type"] or "ADDED", event["object"])
 
     kopf.on.login(registry=own)(login)
     for kind in kinds.RESOURCES:
         group, version = kind.api_version.split("/")
-        kopf.on.event(group, version, kind.plural, registry=own, id=kind.plural)(wake)
+        kopf.on.event(group, version, kind.plural, registry=own, id=kind.plural)(handle)
     return own
 
 

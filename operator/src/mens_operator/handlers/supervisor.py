@@ -1,7 +1,7 @@
-"""Keeps kopf running in a thread and a loop of its own, and knows when it does not.
+"""Runs kopf in a thread and an event loop of its own, and restarts it when it ends.
 
-kopf idles for ever if a CRD is absent when it starts, and ends after a 404 or a minute of errors.
-So: discovery is polled first, and an end is followed by a start, after a pause.
+kopf stays idle forever if a CRD is absent when it starts, and it ends after a 404 or a minute of
+errors. The supervisor therefore polls discovery first, and restarts kopf after a pause.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mens_operator.handlers import events
 _LOG = logging.getLogger(__name__)
 _DISCOVERY_PAUSE: Final = 2.0
 _PAUSE: Final = (1.0, 30.0)
-"""First and longest pause between an end and the next start, in seconds."""
+"""First and maximum pause between an end and the next start, in seconds."""
 _BEAT: Final = 2.0
-_SILENCE: Final = 30.0
-"""Seconds without a beat after which kopf's loop counts as stuck."""
+_STUCK_SECONDS: Final = 30.0
+"""Seconds without a heartbeat after which the event loop of kopf counts as stuck."""
 
 Ask = Callable[[str], Awaitable[Mapping[str, Any]]]
 """GETs a path of the API server."""
@@ -36,14 +36,14 @@ class Supervisor:
         self,
         *,
         ask: Ask,
-        hear: events.Hear,
+        on_event: events.EventHandler,
         on_gap: Callable[[], None],
         namespaces: Sequence[str],
         identity: str,
         clock: Callable[[], float],
     ) -> None:
         self._ask = ask
-        self._hear = hear
+        self._on_event = on_event
         self._on_gap = on_gap
         self._namespaces = tuple(namespaces)
         self._identity = identity
@@ -51,13 +51,13 @@ class Supervisor:
         self._beat_at = clock()
         self._runner: _Runner | None = None
         self.starts = 0
-        """How often kopf was started, for metrics."""
+        """Number of starts of kopf, for metrics."""
         self.waiting_for: tuple[str, ...] = tuple(kind.plural for kind in kinds.RESOURCES)
         """CRDs that the API server does not serve yet."""
 
     def problem(self) -> str | None:
-        """Return what is wrong for liveness; waiting for CRDs is not."""
-        if self.waiting_for or self._clock() - self._beat_at < _SILENCE:
+        """Return why the liveness probe must fail. Waiting for CRDs is not a reason."""
+        if self.waiting_for or self._clock() - self._beat_at < _STUCK_SECONDS:
             return None
         return "kopf's event loop does not answer"
 
@@ -127,7 +127,7 @@ class Supervisor:
 
     async def _operate(self, stop: asyncio.Event) -> None:
         await kopf.operator(
-            registry=events.registry(self._hear),
+            registry=events.registry(self._on_event),
             settings=events.settings(),
             # Without an identity kopf looks up the host's name by reverse DNS: 7 s in a pod.
             identity=self._identity,
@@ -168,14 +168,14 @@ class _Runner:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._live())
+            asyncio.run(self._serve())
         except Exception:
             _LOG.exception("kopf failed")
         finally:
             if not self._home.is_closed():
                 self._home.call_soon_threadsafe(self._over.set)
 
-    async def _live(self) -> None:
+    async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._asked.is_set():
             return
