@@ -52,7 +52,7 @@ class Reconciler:
         self._now = now
         self._by_uid: dict[str, kinds.Key] = {}
         self._generations: dict[kinds.Key, tuple[str, int]] = {}
-        """UID and generation of each resource: they tell an edit of a user from our status write."""
+        """UID and generation of each resource: an edit changes them, a status write does not."""
         self._referrers: dict[kinds.Key, set[kinds.Key]] = defaultdict(set)
         self._references: dict[kinds.Key, frozenset[kinds.Key]] = {}
         self._pruned: dict[str, Mapping[str, Any]] = {}

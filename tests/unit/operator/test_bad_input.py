@@ -265,7 +265,7 @@ async def test_service_of_another_owner_is_not_taken_over(sim: Simulation) -> No
     assert sim.cluster.objects(kinds.SERVICE)[0]["spec"] == spec
     assert not sim.names(kinds.DEPLOYMENT)
     notes = [event["note"] for event in sim.cluster.objects(kinds.EVENT)]
-    assert "not ours" in notes[0]
+    assert "belongs to another owner" in notes[0]
 
 
 async def test_unreadable_spec_is_reported(sim: Simulation) -> None:
