@@ -29,8 +29,8 @@ GOOD = {"MensCorpus": CORPUS, "MensTrainRun": RUN, "MensServe": SERVE, "Probe": 
 
 SOURCE = CORPUS["sources"][0]
 UNSAFE = (
-    "No part of the key may be '.' or '..' or have more than 255 characters, nor may the bucket's "
-    "name hold '..'."
+    "No part of the key may be '.' or '..' or have more than 255 characters, and the "
+    "bucket's name must not contain '..'."
 )
 RESOURCES = {each.NAMES.kind: each for each in [*definitions.RESOURCES, schema_probe.Probe]}
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
@@ -102,7 +102,7 @@ def test_rule_accepts_and_refuses(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fixed": "other"}, "The field cannot be changed; make a new resource."),
+        ({"fixed": "other"}, "The field is immutable; create a new resource."),
         ({"fixedOptional": "other"}, "Stays as it is."),
         ({"fixedOptional": None}, "fixedOptional: Stays as it is."),
         ({"text": "other"}, None),
