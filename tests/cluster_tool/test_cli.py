@@ -32,7 +32,7 @@ def test_missing_cluster_names_the_command(roots: Path, capsys: pytest.CaptureFi
     assert "hack.cluster up --name nothing" in capsys.readouterr().err
 
 
-def test_down_without_a_cluster_is_no_error(roots: Path) -> None:
+def test_down_without_a_cluster_is_not_an_error(roots: Path) -> None:
     """Ending what does not run is fine."""
     assert cli.main(["down", "--name", "nothing"]) == 0
 

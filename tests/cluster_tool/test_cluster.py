@@ -83,7 +83,7 @@ def test_second_up_finds_the_first(control_plane: clusters.Cluster) -> None:
 
 
 @pytest.mark.cluster
-def test_asking_a_living_cluster_for_more_is_an_error(control_plane: clusters.Cluster) -> None:
+def test_asking_a_running_cluster_for_more_is_an_error(control_plane: clusters.Cluster) -> None:
     """A cluster without a node does not silently pass for one with it."""
     with pytest.raises(errors.ToolError, match="end it first"):
         lifecycle.up(control_plane.name, node=True)
@@ -202,7 +202,7 @@ def test_down_leaves_nothing_and_the_next_start_finds_no_old_container() -> None
 
 
 @pytest.mark.cluster
-def test_dead_component_is_reported_with_its_log(
+def test_failed_component_is_reported_with_its_log(
     roots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A component that ends at its start fails the step at once, with the reason from its log."""
@@ -264,7 +264,7 @@ clusters.save = lambda _: os.kill(os.getpid(), 9)
 
 
 @pytest.mark.cluster
-def test_a_sandbox_on_no_record_is_ended_too() -> None:
+def test_a_sandbox_without_a_record_is_ended() -> None:
     """A start that was killed before it wrote anything down leaves nothing after `down`."""
     name = f"test-{os.getpid()}-stray"
     code = DIES_EARLY + BRING_UP.format(name=name)

@@ -42,7 +42,7 @@ def program(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def test_a_list_of_files_is_what_kubectl_makes_of_it(programs: Path, roots: Path) -> None:
+def test_a_list_of_kubeconfig_files_is_merged_as_kubectl_does(programs: Path, roots: Path) -> None:
     """KUBECONFIG=a:b works where one of them is there; none is an error that names them."""
     program(programs, "kubectl", VERSION)
     (roots / "there").touch()
@@ -68,7 +68,7 @@ def test_the_first_file_of_a_list_decides(programs: Path, roots: Path) -> None:
     assert external.find({"KUBECONFIG": f"{theirs}:{ours}"}) is None
 
 
-def test_a_machine_without_clients_is_no_error_before_they_are_built(
+def test_missing_clients_are_not_an_error_before_they_are_built(
     programs: Path, roots: Path
 ) -> None:
     """`make demo` builds kubectl and helm; until then nobody asks, and then they are found."""
@@ -86,7 +86,7 @@ def test_a_machine_without_clients_is_no_error_before_they_are_built(
     assert external.lacking(found) == []
 
 
-def test_what_all_nodes_of_kind_have_is_not_loaded_again(programs: Path, roots: Path) -> None:
+def test_images_on_all_kind_nodes_are_not_loaded_again(programs: Path, roots: Path) -> None:
     """The nodes are asked; an image that one of them lacks counts as absent."""
     program(programs, "kind", KIND)
     program(programs, "docker", DOCKER)
@@ -120,7 +120,7 @@ def test_nothing_of_kind_stays_behind(programs: Path, roots: Path) -> None:
     assert (roots / "theirs").exists()
 
 
-def test_status_says_which_cluster_is_used(
+def test_status_shows_which_cluster_is_used(
     programs: Path, roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """None, ours or the user's: never silence."""

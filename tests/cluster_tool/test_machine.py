@@ -83,7 +83,7 @@ def test_reused_number_is_not_the_same_process() -> None:
     stranger.kill()
 
 
-def test_killed_child_leaves_no_zombie() -> None:
+def test_killed_child_does_not_become_a_zombie() -> None:
     """A process we started ourselves is also reaped."""
     child = subprocess.Popen(["sleep", "60"])
     found = processes.identify(child.pid)
@@ -139,7 +139,7 @@ def test_tests_keep_off_the_users_cluster() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/home", "a/b", "../x", "-a", "a" * 64, "A"])
-def test_a_name_that_is_no_folder_is_refused(name: str, roots: Path) -> None:
+def test_a_name_that_is_not_one_folder_is_refused(name: str, roots: Path) -> None:
     """`down` removes folders by name: it must never be somebody else's."""
     with pytest.raises(errors.ToolError, match="cannot name a cluster"):
         lifecycle.down(name)

@@ -65,7 +65,7 @@ def states(kube: kubectl.Kubectl) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [ownership.SYSTEM, ownership.NAMESPACE])
-def test_a_strangers_namespace_is_neither_used_nor_deleted(
+def test_a_namespace_without_our_label_is_neither_used_nor_deleted(
     kube: kubectl.Kubectl, name: str
 ) -> None:
     """A namespace of our name that lacks our mark is somebody's."""

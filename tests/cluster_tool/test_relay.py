@@ -48,7 +48,7 @@ def test_half_closed_request_gets_its_whole_answer(echo: tuple[str, int]) -> Non
     assert _through(echo, data) == data[::-1]
 
 
-def test_nobody_listening_closes_the_connection() -> None:
+def test_an_unreachable_target_closes_the_connection() -> None:
     """An unreachable target ends the connection instead of hanging."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         target = free.getsockname()

@@ -30,7 +30,7 @@ COLD = [
 """What the demo needs on a bare machine."""
 
 
-def test_what_is_made_side_by_side_is_added_up() -> None:
+def test_needs_of_steps_side_by_side_are_added() -> None:
     """README's 40 GB: one byte less is said before anything starts, with what takes how much."""
     assert space.shortfalls(COLD, on_one_disk(40)) == []
     [said] = space.shortfalls(COLD, on_one_disk(39))
@@ -38,7 +38,7 @@ def test_what_is_made_side_by_side_is_added_up() -> None:
     assert "container images 22" in said
 
 
-def test_what_runs_comes_after_what_is_made() -> None:
+def test_running_needs_space_after_building_not_beside_it() -> None:
     """What builds have given back is there for what runs: no sum of peaks and of that."""
     assert space.shortfalls([need("running it", 0, 6), need("images", 6, 1)], on_one_disk(7)) == []
     assert space.shortfalls([need("running it", 0, 6), need("images", 6, 1)], on_one_disk(6))
@@ -51,12 +51,12 @@ def test_each_file_system_has_its_own_sum() -> None:
     assert said == ("8 GB free at /home, 9 GB needed: sources of Go programs 3, Python packages 6")
 
 
-def test_what_two_need_alike_counts_once() -> None:
+def test_equal_needs_count_once() -> None:
     """Environment and images take their packages out of the same cache."""
     assert space.shortfalls([need("packages", 6, 6)] * 2, on_one_disk(6)) == []
 
 
-def test_what_is_there_already_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_files_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its programs built, a tier needs room only to run."""
     monkeypatch.setattr(preflight, "_unbuilt", lambda _: False)
     assert [one.what for one in preflight.room("e2e")] == ["running it"]

@@ -52,7 +52,7 @@ def test_the_last_line_is_the_contract(last: dict[str, Any]) -> None:
     assert last["peak_rss_mb"] > 0
 
 
-def test_rows_that_are_no_longer_there_are_counted(
+def test_dropped_rows_are_counted(
     printed: str, last: dict[str, Any], kube: kubectl.Kubectl
 ) -> None:
     """The standard library has thousands of functions without docstrings, and doubles."""
@@ -63,7 +63,7 @@ def test_rows_that_are_no_longer_there_are_counted(
     assert rows["duplicate"] > 0
 
 
-def test_a_person_reads_answers_lineage_and_what_to_do_next(printed: str) -> None:
+def test_the_report_has_answers_lineage_and_next_commands(printed: str) -> None:
     """Both models' answers, the licenses down to the sources, and commands that work."""
     for word in (job.BASE, job.NAME, "PSF-2.0", "sha256:", "export KUBECONFIG=", "demo-down"):
         assert word in printed

@@ -39,7 +39,7 @@ def test_kopf_only_delivers_events() -> None:
         assert "from kopf import" not in text, file
 
 
-def test_plans_read_no_clock_and_no_environment() -> None:
+def test_plans_do_not_read_clock_or_environment() -> None:
     """Time comes in as a parameter."""
     for room in ("plans", "manifests"):
         for file in (OPERATOR / room).glob("*.py"):

@@ -43,7 +43,7 @@ def test_an_interrupted_build_may_clean_up(tmp_path: Path) -> None:
     assert cleaned.exists()
 
 
-def test_the_next_build_deletes_what_a_killed_one_left(
+def test_the_next_build_deletes_the_files_of_a_killed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An index's credentials among them; the store itself stays."""

@@ -28,7 +28,7 @@ def test_a_warm_stage_keeps_the_duration_of_a_cold_one(
     assert capsys.readouterr().out.count("==> Build images (last time 71 s)") == 2
 
 
-def test_a_stage_says_which_of_how_many_it_is(
+def test_a_stage_shows_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """So that one sees how much is left."""
@@ -37,9 +37,7 @@ def test_a_stage_says_which_of_how_many_it_is(
     assert "==> 2 of 3: Build images\n" in capsys.readouterr().out
 
 
-def test_what_the_setup_took_is_part_of_a_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_time_is_part_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures show the cold cost; the next run's expectation is of the stage alone."""
     monkeypatch.setenv("MENS_CACHE", str(tmp_path))
     stages = console.Stages()

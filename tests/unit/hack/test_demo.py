@@ -97,7 +97,7 @@ def facts(**cluster: Any) -> report.Facts:
     )
 
 
-def test_the_last_line_is_what_machines_read() -> None:
+def test_the_last_line_is_json() -> None:
     """Every key of the contract, from the resources and not from thin air."""
     assert json.loads(report.line(facts())) == {
         "demo": "ok",
@@ -111,7 +111,7 @@ def test_the_last_line_is_what_machines_read() -> None:
     }
 
 
-def test_the_commands_it_shows_work_on_a_bare_machine() -> None:
+def test_shown_commands_work_on_a_bare_machine() -> None:
     """kubectl and helm lie in a cache that is on nobody's PATH."""
     shown = report.look_around(facts())
     assert "export KUBECONFIG=/run/mens/demo/kubeconfig" in shown

@@ -58,7 +58,7 @@ def embedded(run: Path) -> clusters.Cluster:
         KeyboardInterrupt(),
     ],
 )
-def test_every_failure_says_what_stays(
+def test_every_failure_names_how_to_look_and_how_to_end(
     error: BaseException,
     roots: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +80,7 @@ def test_every_failure_says_what_stays(
     assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
 
 
-def test_a_dead_kubeconfig_keeps_nobody_from_ending_the_embedded_cluster(
+def test_an_unreachable_kubeconfig_does_not_block_demo_down(
     roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The failure is said and the status is 1, but our own cluster is gone."""
@@ -94,7 +94,7 @@ def test_a_dead_kubeconfig_keeps_nobody_from_ending_the_embedded_cluster(
     assert clusters.load("demo") is None
 
 
-def test_check_needs_no_clients_and_no_cluster(
+def test_check_works_without_clients_and_cluster(
     roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The embedded cluster is fine; a file that is not there is said before anything is built."""

@@ -37,7 +37,7 @@ def test_an_old_python_can_read_the_sentence() -> None:
     ast.parse((ROOT / "hack" / "__init__.py").read_text(), feature_version=(3, 6))
 
 
-def test_help_needs_no_python() -> None:
+def test_help_works_without_python() -> None:
     """`make help` works before anything is installed."""
     command = ["make", "help", "PYTHON=/nowhere/python"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -84,7 +84,7 @@ def test_a_timeout_is_whole_seconds(pip: str, uv: str | None) -> None:
     assert found.get("UV_HTTP_TIMEOUT") == uv
 
 
-def test_uv_is_told_what_pip_is_set_up_for() -> None:
+def test_uv_gets_the_configuration_of_pip() -> None:
     """uv reads no pip configuration: behind a mirror it would reach nothing."""
     found = registries.uv_environment(
         {"PIP_EXTRA_INDEX_URL": "https://a.test\nhttps://b.test"}, [MIRROR]
@@ -94,7 +94,7 @@ def test_uv_is_told_what_pip_is_set_up_for() -> None:
     assert found["UV_HTTP_TIMEOUT"] == "7"
 
 
-def test_what_uv_is_set_up_for_itself_stands() -> None:
+def test_configuration_of_uv_itself_wins() -> None:
     """Whoever configured uv did not mean pip's index."""
     found = registries.uv_environment(
         {"UV_INDEX_URL": "https://own.test", "UV_HTTP_TIMEOUT": "9"}, [MIRROR]

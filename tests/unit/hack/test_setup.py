@@ -75,7 +75,7 @@ def test_a_failure_ends_the_others_and_all_they_started(tmp_path: Path) -> None:
     assert not lives(child(marker))
 
 
-def test_what_a_failed_step_left_running_ends_too(tmp_path: Path) -> None:
+def test_processes_of_a_failed_step_end(tmp_path: Path) -> None:
     """Its program gave up, a compiler that it had started did not."""
     marker = tmp_path / "marker"
     outcome = runner.run([step("bad", LEAVES.format(marker=marker) + "exit 1")], title="setup")
@@ -83,7 +83,7 @@ def test_what_a_failed_step_left_running_ends_too(tmp_path: Path) -> None:
     assert not lives(child(marker))
 
 
-def test_after_a_bearable_failure_the_others_go_on() -> None:
+def test_after_an_optional_failure_the_other_steps_continue() -> None:
     """Whoever needs the failed step fails with it, by name; the rest is made."""
     chosen = [step("bad", "exit 1"), step("above", "true", "bad"), step("other", "sleep 0.5")]
     outcome = runner.run(chosen, title="setup", optional={"bad", "above"})
@@ -128,7 +128,9 @@ def test_each_ending_signal_ends_the_setup_and_its_steps(
     assert not lives(left)
 
 
-def test_what_ignores_everything_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_signals_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end comes in bounded time."""
     monkeypatch.setattr(interrupts, "STUBBORN_SECONDS", 0.2)
     marker = tmp_path / "marker"
@@ -155,7 +157,7 @@ def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
         ([], ["environment", "binaries", "images", "model"]),
     ],
 )
-def test_the_tiers_say_what_is_made(chosen: list[str], names: list[str]) -> None:
+def test_tiers_determine_the_steps(chosen: list[str], names: list[str]) -> None:
     """`make test TIERS=unit` compiles no Kubernetes."""
     assert [step.name for step in preparation.steps_of(tiers.named(chosen))] == names
 
@@ -172,7 +174,7 @@ def test_the_demo_builds_only_what_its_cluster_lacks(
     assert commands.get("binaries", (None,))[-1] == last
 
 
-def test_what_failed_costs_the_tiers_that_need_it() -> None:
+def test_a_failed_step_affects_the_tiers_that_need_it() -> None:
     """Each with every reason, and no other tier."""
     failed = {"binaries": "no Go proxy", "model": "no index"}
     assert preparation.unready(tiers.named(["unit", "model", "e2e"]), failed) == {
@@ -201,7 +203,7 @@ def test_a_misspelt_tier_is_refused_before_anything_is_made(words: list[str]) ->
     assert "unit, scenario, storage" in done.stderr
 
 
-def test_a_record_is_believed_by_those_that_follow_it(tmp_path: Path) -> None:
+def test_a_record_is_valid_for_the_command_after_the_setup(tmp_path: Path) -> None:
     """The demo adds what its own setup took, never what an older one did."""
     path = tmp_path / "setup.json"
     record = records.Record(100.5, {"images": 262.0}, {"cluster": "no proxy"}, {"e2e": "disk"})
@@ -222,7 +224,7 @@ def test_a_cache_hit_does_not_replace_a_duration() -> None:
     assert kept.last("binaries") is None
 
 
-def test_the_last_line_is_what_a_person_would_see(tmp_path: Path) -> None:
+def test_last_line_is_the_newest_state_of_a_progress_bar(tmp_path: Path) -> None:
     """The newest state of a progress bar, without its colors."""
     log = tmp_path / "log"
     log.write_text("first\n\x1b[31mbase: 1 s\x1b[0m\r\x1b[2Kbase: 2 s\t\x1b[1A\r\n\n")

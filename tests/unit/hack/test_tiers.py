@@ -184,7 +184,7 @@ def test_a_failed_build_fails_its_tier_and_the_run(
     assert expected in capsys.readouterr().out
 
 
-def test_what_the_setup_found_lacking_is_not_a_failure(
+def test_a_tier_that_the_machine_lacks_is_not_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A small machine runs what it can; the reason is what the setup found before it began."""
@@ -246,7 +246,7 @@ def test_the_longest_job_runs_beside_the_cheapest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lanes", "memory"), [(1, 100), (2, 10)])
-def test_jobs_run_one_after_the_other_where_there_is_no_room(
+def test_jobs_run_one_after_the_other_without_lanes_or_memory(
     tmp_path: Path, lanes: int, memory: int
 ) -> None:
     """With one lane, or with memory for one of them; a job that needs more than there is runs."""

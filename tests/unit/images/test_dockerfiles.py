@@ -44,7 +44,7 @@ def test_stages_are_read() -> None:
     assert other.needs == ("${BASE}",)
 
 
-def test_closure_leaves_out_what_is_not_needed() -> None:
+def test_closure_contains_only_needed_stages() -> None:
     """A target is made of its parents and of what it copies from, nothing else."""
     found = dockerfiles.parse(TEXT)
     assert [stage.name for stage in dockerfiles.closure(found, "final")] == [
@@ -84,7 +84,7 @@ def test_the_corpus_image_never_needs_torch() -> None:
 
 
 @pytest.mark.parametrize("image", list(catalog.IMAGES), ids=lambda one: one.name)
-def test_images_run_as_nobody_special(image: catalog.Image) -> None:
+def test_images_run_as_an_unprivileged_user(image: catalog.Image) -> None:
     """What runs at the end runs as 10001 with its home in /tmp, from a base that can be chosen."""
     found = dockerfiles.closure(dockerfiles.read(paths.REPOSITORY / image.dockerfile), image.target)
     text = "\n".join(one for stage in found for one in stage.instructions)

@@ -53,7 +53,7 @@ def cache(root: Path) -> None:
         lambda root: (root / "src" / "a.py").rename(root / "src" / "c.py"),
     ],
 )
-def test_what_goes_in_changes_the_key(root: Path, change: Callable[[Path], object]) -> None:
+def test_every_input_changes_the_key(root: Path, change: Callable[[Path], object]) -> None:
     """Bytes, paths, executable bits and instructions all count."""
     before = keys.key(TRAINER, root)
     change(root)
@@ -69,7 +69,7 @@ def test_what_goes_in_changes_the_key(root: Path, change: Callable[[Path], objec
         cache,
     ],
 )
-def test_what_stays_out_does_not(root: Path, change: Callable[[Path], object]) -> None:
+def test_other_files_do_not_change_the_key(root: Path, change: Callable[[Path], object]) -> None:
     """Comments, other stages, files that no stage copies, and bytecode do not count."""
     before = keys.key(TRAINER, root)
     change(root)

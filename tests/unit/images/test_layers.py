@@ -53,7 +53,7 @@ def test_chain_ids_are_those_of_the_specification() -> None:
     assert third == layers.digest_of(f"{second} sha256:c".encode())
 
 
-def test_a_thin_archive_has_documents_and_no_layers(tmp_path: Path) -> None:
+def test_a_thin_archive_has_documents_but_not_layers(tmp_path: Path) -> None:
     """Manifest and configuration go byte for byte; the reference is the name they get."""
     image = layers.read(tmp_path, store(tmp_path, ["sha256:1", "sha256:2"]))
     data = archives.thin(image, "localhost/x:1")

@@ -42,14 +42,14 @@ def test_an_image_in_the_cluster_is_left_alone() -> None:
     assert [image.name for image in found.bring] == ["mens-operator"]
 
 
-def test_code_changes_build_no_heavy_layer() -> None:
+def test_code_changes_do_not_rebuild_the_heavy_layer() -> None:
     """With the heavy layer in the store, a new trainer is a matter of megabytes."""
     found = plan({BASE, REFERENCES["mens-ml"]}, set())
     assert not found.heavy
     assert not found.base
 
 
-def test_the_last_build_is_no_older_image() -> None:
+def test_the_last_build_is_not_an_older_image() -> None:
     """A first build has only itself and the name that it was built under."""
     [ml] = [image for image in catalog.IMAGES if not image.runs]
     now, last = REFERENCES[ml.name], catalog.latest(ml)

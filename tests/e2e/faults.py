@@ -1,4 +1,4 @@
-"""Bad input on purpose, and what takes its cause away: one class for each kind of trouble."""
+"""Injected faults: one class for each kind of bad input, with its repair."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import models
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Where one trouble is made."""
+    """Where one fault is injected."""
 
     kube: kubectl.Kubectl
     """The cluster with the platform on it."""
@@ -26,7 +26,7 @@ class Stage:
     base: str
     """URI of a base model that is as it should be."""
     space: str
-    """A namespace of the trouble's own; also the name of its folders in the bucket."""
+    """A namespace of the fault's own; also the name of its folders in the bucket."""
 
     @property
     def target(self) -> s3.S3Store:
@@ -34,7 +34,7 @@ class Stage:
         return self.storage.store
 
     def uri(self, folder: str) -> str:
-        """A folder of this trouble's own in the bucket."""
+        """A folder of this fault's own in the bucket."""
         return f"s3://mens/{folder}/{self.space}"
 
     def put(self, uri: str, data: bytes) -> None:
@@ -57,82 +57,82 @@ class Stage:
             platform.import_model(self.storage, folder, uri, upstream, file, *more)
 
 
-class Trouble:
-    """One kind of bad input, and how it goes away."""
+class Fault:
+    """One kind of bad input and its repair."""
 
     kind: ClassVar[str]
-    """Kind of the resource that has to say it."""
+    """Kind of the resource that reports it."""
     name: ClassVar[str]
     """Its name."""
-    said: ClassVar[tuple[str, str]]
-    """Condition and reason while the cause is there."""
+    reported: ClassVar[tuple[str, str]]
+    """Condition and reason while the cause exists."""
     words: ClassVar[tuple[str, ...]]
-    """What the message must name: the field, the value or the fix."""
-    mended: ClassVar[tuple[str, str]]
+    """Words that the message must contain: the field, the value or the fix."""
+    recovered: ClassVar[tuple[str, str]]
     """Condition and reason once the cause is gone."""
 
-    def spoil(self, at: Stage) -> None:
-        """Apply it."""
+    def inject(self, at: Stage) -> None:
+        """Injects the fault."""
         raise NotImplementedError
 
-    def mend(self, at: Stage) -> None:
-        """Take the cause away, as a user would."""
+    def repair(self, at: Stage) -> None:
+        """Removes the cause, as a user would."""
         raise NotImplementedError
 
 
-class _OfCorpus(Trouble):
-    kind, name, mended = "menscorpus", "corpus", ("Succeeded", "Succeeded")
+class _OfCorpus(Fault):
+    kind, name, recovered = "menscorpus", "corpus", ("Succeeded", "Succeeded")
 
 
-class _OfRun(Trouble):
+class _OfRun(Fault):
     kind, name = "menstrainrun", "run"
 
 
-class _OfServe(Trouble):
-    kind, name, mended = "mensserve", "serve", ("Ready", "Serving")
+class _OfServe(Fault):
+    kind, name, recovered = "mensserve", "serve", ("Ready", "Serving")
 
 
 class MissingSource(_OfCorpus):
     """A source that does not exist; it is uploaded later."""
 
-    said = ("SourcesReady", "SourceNotFound")
+    reported = ("SourcesReady", "SourceNotFound")
     words = ("s3://mens/late/",)
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.kube.apply(resources.corpus(at.space, at.uri("late") + "/"))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         at.upload_sources("late")
 
 
 class EmptyCorpus(_OfCorpus):
     """A source without a single documented function; some are added."""
 
-    said = ("Succeeded", "EmptyCorpus")
+    reported = ("Succeeded", "EmptyCorpus")
     words = ("No row",)
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.put(at.uri("empty") + "/empty.py", b"x = 1\n")
         at.kube.apply(resources.corpus(at.space, at.uri("empty") + "/"))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         at.upload_sources("empty")
 
 
 class WrongCredentials(_OfCorpus):
     """Credentials that the store refuses; the Secret is corrected."""
 
-    said = ("StorageReady", "StorageDenied")
+    reported = ("StorageReady", "StorageDenied")
     words = ("access key",)
     secret: ClassVar = "hidden-but-wrong"
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         wrong = base64.b64encode(self.secret.encode()).decode()
         self._apply(at, {"AWS_SECRET_ACCESS_KEY": wrong})
         at.upload_sources("denied")
         at.kube.apply(resources.corpus(at.space, at.uri("denied") + "/"))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         self._apply(at, {})
 
     def _apply(self, at: Stage, changes: dict[str, str]) -> None:
@@ -144,20 +144,20 @@ class WrongCredentials(_OfCorpus):
 
 
 class UnknownLicense(_OfRun):
-    """A base whose license text nobody reviewed; it is imported anew with one that is known."""
+    """A base whose license text nobody reviewed; it is imported again with a known one."""
 
-    said = ("LicenseCleared", "LicenseUnknown")
+    reported = ("LicenseCleared", "LicenseUnknown")
     words = ("mens model import",)
-    mended = ("Succeeded", "Succeeded")
+    recovered = ("Succeeded", "Succeeded")
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.upload_sources("sources")
         at.kube.apply(resources.corpus(at.space, at.uri("sources") + "/"))
         terms = b"You may do whatever Bob likes.\n"
         at.import_model(at.uri("models"), 3, terms, "--allow-unknown")
         at.kube.apply(resources.train_run(at.space, at.uri("models")))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         at.target.delete(refs.Uri.parse(at.uri("models") + "/manifest.json"))
         at.import_model(at.uri("models"), 3, resources.LICENSE.read_bytes())
 
@@ -165,32 +165,32 @@ class UnknownLicense(_OfRun):
 class Pickle(_OfRun):
     """A model folder with a file that could run code; a real import takes its place."""
 
-    said = ("Validated", "PickleRefused")
+    reported = ("Validated", "PickleRefused")
     words = ("pytorch_model.bin", "safetensors")
-    mended = ("Validated", "CorpusNotFound")
+    recovered = ("Validated", "CorpusNotFound")
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.put(at.uri("models") + "/config.json", b"{}")
         at.put(at.uri("models") + "/pytorch_model.bin", b"\x80\x04.")
         at.kube.apply(resources.train_run(at.space, at.uri("models")))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         at.import_model(at.uri("models"), 4, resources.LICENSE.read_bytes())
 
 
 class ImpossibleGpu(_OfCorpus):
     """GPUs that no node has; a node gets them."""
 
-    said = ("Running", "Unschedulable")
+    reported = ("Running", "Unschedulable")
     words = ("nvidia.com/gpu", "spec.resources")
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.upload_sources("gpu")
         manifest = resources.corpus(at.space, at.uri("gpu") + "/")
         manifest["spec"]["resources"]["gpu"] = {"count": 8}
         at.kube.apply(manifest)
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         node = at.kube("get", "nodes", "-o", "name").split()[0]
         change = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "8"}]
         words = ("patch", node, "--subresource=status", "--type=json", "-p", json.dumps(change))
@@ -200,17 +200,17 @@ class ImpossibleGpu(_OfCorpus):
 class TamperedManifest(_OfServe):
     """An adapter whose manifest has other bytes than its digest says; they are put back."""
 
-    said = ("AdaptersReady", "DigestMismatch")
+    reported = ("AdaptersReady", "DigestMismatch")
     words = ("s3://mens/runs/", "restore it")
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         ref = _publish_adapter(at)
         good = at.target.get_bytes(_manifest_of(ref))
         at.put(f"{at.uri('kept')}/manifest.json", good)
         at.put(str(_manifest_of(ref)), good.replace(b"Apache-2.0", b"Apache-2.1"))
         at.kube.apply(_serving(at, at.base, ref))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         good = at.target.get_bytes(refs.Uri.parse(f"{at.uri('kept')}/manifest.json"))
         at.put(at.uri("runs") + "/manifest.json", good)
 
@@ -218,14 +218,14 @@ class TamperedManifest(_OfServe):
 class OtherBase(_OfServe):
     """An adapter of another base; the endpoint is given the right one."""
 
-    said = ("AdaptersReady", "BaseMismatch")
+    reported = ("AdaptersReady", "BaseMismatch")
     words = ("adapter", "Train it on this base")
 
-    def spoil(self, at: Stage) -> None:
+    def inject(self, at: Stage) -> None:
         at.import_model(at.uri("models"), 2, resources.LICENSE.read_bytes())
         at.kube.apply(_serving(at, at.uri("models"), _publish_adapter(at)))
 
-    def mend(self, at: Stage) -> None:
+    def repair(self, at: Stage) -> None:
         ref = publisher.existing(at.target, refs.Uri.parse(at.uri("runs")))
         assert ref is not None
         at.kube.apply(_serving(at, at.base, ref))
@@ -266,7 +266,7 @@ def _publish_adapter(at: Stage) -> refs.ArtifactRef:
         return publisher.publish(at.target, refs.Uri.parse(at.uri("runs")), folder, draft)
 
 
-ALL: tuple[type[Trouble], ...] = (
+ALL: tuple[type[Fault], ...] = (
     MissingSource,
     EmptyCorpus,
     WrongCredentials,
@@ -276,4 +276,4 @@ ALL: tuple[type[Trouble], ...] = (
     TamperedManifest,
     OtherBase,
 )
-"""Every trouble that can be made beside others; a store that is away concerns them all."""
+"""Every fault that can be made beside others; a store that is away concerns them all."""
