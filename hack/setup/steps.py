@@ -30,15 +30,16 @@ MODEL = Step(
     (VENV_PYTHON, "-m", "hack.demo", "model"),
     needs=("environment",),
 )
-ALL = (ENVIRONMENT, BINARIES, IMAGES, MODEL)
+KWOK = Step("kwok", "kwok from source", (*_BUILD, "kwok"))
+ALL = (ENVIRONMENT, BINARIES, IMAGES, MODEL, KWOK)
 """Every step; `needs` alone gives the order."""
 
 
 def for_demo(build: Sequence[str]) -> list[Step]:
-    """Returns all steps; on a cluster of the user's, only missing client programs are built.
+    """Returns the demo's steps; for a cluster of the user's, only missing clients are built.
 
     Args:
         build: Names of toolsets.
     """
     binaries = dataclasses.replace(BINARIES, command=(*_BUILD, *build))
-    return [binaries if one is BINARIES else one for one in ALL if build or one is not BINARIES]
+    return [ENVIRONMENT, *([binaries] if build else []), IMAGES, MODEL]

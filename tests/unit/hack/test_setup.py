@@ -153,8 +153,8 @@ def test_every_step_of_a_tier_is_one_of_the_setup() -> None:
     [
         (["unit"], ["environment"]),
         (["model"], ["environment", "model"]),
-        (["cluster", "unit"], ["environment", "binaries"]),
-        ([], ["environment", "binaries", "images", "model"]),
+        (["cluster", "unit"], ["environment", "binaries", "kwok"]),
+        ([], ["environment", "binaries", "images", "model", "kwok"]),
     ],
 )
 def test_tiers_determine_the_steps(chosen: list[str], names: list[str]) -> None:
