@@ -19,8 +19,8 @@ HANDLERS = ROOT / "operator" / "src" / "mens_operator" / "handlers"
 
 EXCEPTIONS = {
     "src/mens/cli/model.py::_import": "the steps of one command in the order in which they run",
+    "trainer-image/src/mens_trainer/preparation.py::prepare": "all that training needs, in order",
     "trainer-image/src/mens_trainer/training.py::_run": "the whole training step, read top-down",
-    "trainer-image/src/mens_trainer/training.py::prepare": "all that training needs, in order",
     "benchmarks/artifacts/__main__.py::_compare": "a script: linear on purpose",
     "operator/src/mens_operator/handlers/events.py::registry": "a list of registrations",
     "tests/model/trainer/test_job.py": "one job's life; its tests share the fixtures of a run",
