@@ -1,9 +1,8 @@
-"""What can be wrong with a store or an artifact; the class says who has to act.
+"""Errors of a store or an artifact.
 
-Every error carries a `reason` (one CamelCase word, the same in status, event, metric and log) and
-a message that ends with the next step. Messages name URIs, endpoints and error codes; never keys,
-tokens or request headers. `transient` tells whether trying again may help without anyone acting
-on the input.
+Every error has a `reason` (one CamelCase word, the same in status, event, metric and log) and a
+message that ends with the next step. Messages name URIs, endpoints and error codes, and never keys,
+tokens or request headers. `transient` is true if a retry can succeed without a changed input.
 """
 # ruff: noqa: N818  # the class is named by its reason, and the reason is a condition's word
 
@@ -12,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 STORAGE_UNREACHABLE: Final = "StorageUnreachable"
-"""The S3 endpoint does not answer, or answers that it cannot serve now."""
+"""The S3 endpoint does not answer, or reports that it cannot serve requests now."""
 STORAGE_DENIED: Final = "StorageDenied"
 """The S3 endpoint refuses the credentials, or they lack a permission."""
 BUCKET_NOT_FOUND: Final = "BucketNotFound"
@@ -24,64 +23,64 @@ DIGEST_MISMATCH: Final = "DigestMismatch"
 MANIFEST_INVALID: Final = "ManifestInvalid"
 """A manifest is not valid: not canonical, wrong schema, unknown field or unsafe file name."""
 PICKLE_REFUSED: Final = "PickleRefused"
-"""A folder holds a pickle file; those can run code when they are opened."""
+"""A folder contains a pickle file, which can run code when it is opened."""
 NAME_REFUSED: Final = "NameRefused"
-"""A bucket, key or file name is not one that Mens writes or follows."""
+"""A bucket, key or file name is not one that Mens accepts."""
 
 
 class StoreError(Exception):
-    """Anything that keeps an artifact from being written or read."""
+    """An artifact cannot be written or read."""
 
     reason: ClassVar[str] = STORAGE_UNREACHABLE
     transient: ClassVar[bool] = False
 
 
 class StoreUnreachable(StoreError):
-    """Nobody answers, or the answer is that the server cannot serve now. Try again."""
+    """The server does not answer, or cannot serve requests now. Retry."""
 
     reason = STORAGE_UNREACHABLE
     transient = True
 
 
 class StoreDenied(StoreError):
-    """The server answers and refuses. Secrets rotate, so trying again later is right."""
+    """The server denies access. Retry later, because credentials rotate."""
 
     reason = STORAGE_DENIED
     transient = True
 
 
 class BucketNotFound(StoreError):
-    """The bucket has to be created, or its name corrected."""
+    """The bucket does not exist: create it, or correct its name."""
 
     reason = BUCKET_NOT_FOUND
     transient = True
 
 
 class ObjectNotFound(StoreError):
-    """The input has to appear, or its name to be corrected."""
+    """The object does not exist: create it, or correct its name."""
 
     reason = OBJECT_NOT_FOUND
 
 
 class DigestMismatch(StoreError):
-    """The bytes are not what somebody signed for; using them is never right."""
+    """The bytes differ from the digest in the manifest. They must not be used."""
 
     reason = DIGEST_MISMATCH
 
 
 class ManifestInvalid(StoreError):
-    """The manifest has to be written anew by whoever made it."""
+    """The manifest is invalid: publish the artifact again."""
 
     reason = MANIFEST_INVALID
 
 
 class PickleRefused(StoreError):
-    """The model has to be converted to safetensors."""
+    """A file is a pickle: convert the model to safetensors."""
 
     reason = PICKLE_REFUSED
 
 
 class NameRefused(StoreError, ValueError):
-    """A name would leave its folder or is no S3 name; also a ValueError for pydantic's sake."""
+    """A name is unsafe or not valid in S3. Also a ValueError, which pydantic requires."""
 
     reason = NAME_REFUSED

@@ -279,14 +279,14 @@ class Manifest(Part):
             first = e.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise errors.ManifestInvalid(
-                f"the manifest is not one that this version reads: {where}: {first['msg']}"
+                f"this version cannot read the manifest: {where}: {first['msg']}"
                 + (f" (and {e.error_count() - 1} more)" if e.error_count() > 1 else "")
-                + "; publish the artifact anew, or use a newer Mens"
+                + "; publish the artifact again, or use a newer version of Mens"
             ) from None
 
 
 def canonical_json(data: bytes) -> Any:
-    """Parse JSON that must be in RFC 8785 form, so that no two readers can differ about it."""
+    """Parse JSON that must be in the canonical form of RFC 8785: every reader reads the same."""
     try:
         content = json.loads(data, parse_int=_number)
         canonical = rfc8785.dumps(content)
@@ -294,7 +294,8 @@ def canonical_json(data: bytes) -> Any:
         raise errors.ManifestInvalid(f"the manifest is not JSON ({type(e).__name__})") from e
     if canonical != data:
         raise errors.ManifestInvalid(
-            "the manifest is not canonical JSON (RFC 8785): somebody rewrote it; publish anew"
+            "the manifest is not canonical JSON (RFC 8785): it was rewritten; publish the artifact "
+            "again"
         )
     return content
 

@@ -1,7 +1,7 @@
-"""Where something lies: S3 URIs and references to artifacts.
+"""S3 URIs and references to artifacts.
 
-Law: `Uri.parse(str(uri)) == uri`. A `Uri` holds only checked names, so whoever has one may use
-its key without looking again.
+Law: `Uri.parse(str(uri)) == uri`. A `Uri` contains only checked names; its key needs no second
+check.
 """
 
 from __future__ import annotations

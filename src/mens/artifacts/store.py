@@ -61,36 +61,36 @@ class ObjectStore(Protocol):
         ...
 
     def head(self, uri: refs.Uri) -> ObjectInfo | None:
-        """What the store says about an object; None if there is none, or no such bucket."""
+        """Return what the store knows about an object; None if object or bucket do not exist."""
         ...
 
     def keys(self, folder: refs.Uri) -> Iterator[tuple[str, int]]:
-        """Key and bytes of all objects below a folder, in no promised order; no folder markers.
+        """Yield key and size in bytes of all objects below a folder, in any order, without markers.
 
-        The keys are unchecked, as whoever put the objects there named them.
+        The keys are not checked: other clients can have written the objects.
         """
         ...
 
     def list(self, folder: refs.Uri) -> Iterator[ObjectInfo]:
-        """The same with checked names; `NameRefused` at the first that is refused."""
+        """Yield the same objects with checked names; the first invalid one raises."""
         ...
 
     def delete(self, uri: refs.Uri) -> None:
-        """Remove an object; removing what is not there is no error."""
+        """Remove an object. An absent object is not an error."""
         ...
 
     def probe(self, bucket: refs.Uri, *, write: bool = True) -> Probe:
-        """Try endpoint, credentials and bucket; raises the error that fits."""
+        """Check endpoint, credentials and bucket, and raise the matching error."""
         ...
 
 
 def no_bucket(name: str) -> str:
-    """Message for a bucket that is not there."""
+    """Return the message for a bucket that does not exist."""
     return f"the bucket {name!r} does not exist; create it, or correct the bucket's name"
 
 
 def unchanged(path: Path, found: digests.Digest, expected: digests.Digest) -> None:
-    """Raise unless a file still has the digest it was announced with."""
+    """Raise unless a file still has its expected digest."""
     if found != expected:
         raise errors.DigestMismatch(
             f"{path.name} changed while it was being published; publish again when it is finished"
@@ -98,5 +98,5 @@ def unchanged(path: Path, found: digests.Digest, expected: digests.Digest) -> No
 
 
 def too_large(uri: refs.Uri, size: int, limit: int) -> str:
-    """Message for an object that is no manifest by its size alone."""
+    """Return the message for an object that is too large to be a manifest."""
     return f"{uri} has {size} bytes, more than the {limit} that are read at once"

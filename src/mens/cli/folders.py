@@ -34,7 +34,7 @@ def model_files(folder: Path) -> Iterator[tuple[str, Path]]:
     folders (`.git`, `.cache`) are left out.
     """
     if not (folder / "config.json").is_file():
-        raise output.wrong(f"{folder} has no config.json: it is no Hugging Face model folder")
+        raise output.wrong(f"{folder} has no config.json: it is not a Hugging Face model folder")
     found = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -97,7 +97,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(HEADER_LIMIT, path.stat().st_size - 8):
-            raise output.wrong(f"{path.name} is no safetensors file, or it was cut off")
+            raise output.wrong(f"{path.name} is not a safetensors file, or it is truncated")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             tensors = {k: v for k, v in header.items() if k != "__metadata__"}

@@ -145,7 +145,7 @@ def _other_facts(there: manifests.Manifest, wanted: manifests.Manifest) -> str:
         return "" if there.upstream == wanted.upstream else f"the kind {there.kind}"
     held, given = there.upstream.model_dump(), wanted.upstream.model_dump()
     named = [f"--{key.replace('_', '-')} {held[key]}" for key in held if held[key] != given[key]]
-    # Not the obligations: a later table may word them anew for the same license.
+    # Not the obligations: a later table can word them differently for the same license.
     before, now = there.compliance, wanted.compliance
     if (before.license_expression, before.licenses) != (now.license_expression, now.licenses):
         named.append(f"the license {before.license_expression}")

@@ -48,5 +48,5 @@ def member_docs(cls: type[enum.Enum]) -> dict[str, str]:
 def _class_body(cls: type[enum.Enum]) -> list[ast.stmt]:
     parsed = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     if not isinstance(parsed, ast.ClassDef):
-        raise TypeError(f"the source of {cls.__qualname__} is no class")
+        raise TypeError(f"the source of {cls.__qualname__} is not a class")
     return parsed.body

@@ -91,7 +91,7 @@ def _check_lists(node: Schema) -> Iterator[str]:
     if kind is None:
         yield "a list without x-kubernetes-list-type"
     if kind == "set" and items.get("type") in ("object", "array"):
-        yield "a set of things that are no scalars"
+        yield "a set whose items are not scalars"
     for key in node.get("x-kubernetes-list-map-keys", []):
         child = items.get("properties", {}).get(key, {})
         if key not in items.get("required", []) and "default" not in child:

@@ -118,7 +118,7 @@ class _Rewriter:
         if not self._defaults or default is None or default == []:
             return out
         if out.get("type") == "object" and not isinstance(default, dict):
-            raise place.error(f"default {default!r} is no object")
+            raise place.error(f"default {default!r} is not an object")
         if "properties" in out:
             # The API server checks rules against a default as it is written, before it fills in
             # the fields' own defaults; only where there are no rules may they be left out.

@@ -25,14 +25,14 @@ _ADVICE: Final[Mapping[manifests.Kind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """Yes or no, with the reason."""
+    """Whether an artifact may be used, with the reason."""
 
     ok: bool
     """Whether it may be used."""
     reason: str
     """LicenseCleared, LicenseUnknown or LicenseNotAllowed."""
     message: str
-    """Why, and the next step."""
+    """The cause and the next step."""
 
 
 def judge(
@@ -42,10 +42,10 @@ def judge(
     captured: Mapping[str, bytes] | None = None,
     table: licenses.Table | None = None,
 ) -> Judgment:
-    """Whether a model or a corpus may be trained on or served.
+    """Decide whether a model or a corpus may be trained on or served.
 
-    What the manifest says about its license was written by whoever made it, perhaps with an older
-    table: the ids are looked up again, and with `captured` so are the texts.
+    The publisher wrote the license in the manifest, possibly with an older table. The ids are
+    therefore looked up again, and so are the texts if `captured` is given.
 
     Args:
         manifest: The artifact's manifest.
@@ -57,7 +57,7 @@ def judge(
     said = manifest.compliance
     name = f"{manifest.kind} {manifest.name!r}"
     if said.license_class is manifests.LicenseClass.UNKNOWN:
-        return _unknown(manifest, "its manifest says that its license is unknown")
+        return _unknown(manifest, "its manifest declares the license unknown")
     now = licenses.declare(said.license_expression, table)
     if not now.known:
         return _unknown(manifest, now.message)
@@ -77,11 +77,11 @@ def judge(
 def _text_problem(
     manifest: manifests.Manifest, captured: Mapping[str, bytes] | None, table: licenses.Table
 ) -> str:
-    """What is wrong with the license texts that an artifact carries; empty if nothing is.
+    """Return what is wrong with the license texts of an artifact; empty if nothing is wrong.
 
-    Only a model must carry one for each license: a row of a corpus may be cleared by its
-    author's own SPDX header, where there is no file, or by a declaration, beside which a text that
-    nobody reviewed travels under an id of its own. A model is known by its texts alone.
+    Only a model requires a text for each license. A row of a corpus can be cleared by the SPDX
+    header of its author without a file, or by a declaration next to an unreviewed text with an id
+    of its own. A model is identified by its texts alone.
     """
     said = manifest.compliance
     needed = expressions.ids(expressions.parse(said.license_expression))

@@ -42,7 +42,7 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Whoever uses it chooses one of these."""
+    """The user of the work chooses one of these."""
 
     parts: tuple[Expression, ...]
 
@@ -54,13 +54,13 @@ Expression = Id | And | Or
 
 
 def parse(text: str) -> Expression:
-    """Read an expression; ValueError says what is wrong with it."""
+    """Parse an expression. ValueError names what is wrong with it."""
     if len(text) > LIMIT:
         raise ValueError(f"a license expression has at most {LIMIT} characters")
     reader = _Reader(tuple(_tokens(text)), text)
     found = reader.alternatives(0)
     if reader.peek() is not None:
-        raise ValueError(f"{text!r} is no license expression: {reader.peek()!r} is too much")
+        raise ValueError(f"{text!r} is not a license expression: unexpected {reader.peek()!r}")
     return found
 
 
@@ -115,7 +115,7 @@ class _Reader:
                 raise ValueError("a license expression has at most 20 levels of parentheses")
             inner = self.alternatives(depth + 1)
             if not self._accept(")"):
-                raise ValueError(f"{self._text!r} is no license expression: ')' is missing")
+                raise ValueError(f"{self._text!r} is not a license expression: ')' is missing")
             return inner
         name = self._name()
         return Id(f"{name} WITH {self._name()}") if self._accept("WITH") else Id(name)
@@ -123,7 +123,7 @@ class _Reader:
     def _name(self) -> str:
         token = self.peek()
         if token is None or token in _OPERATORS or token in _PARENTHESES:
-            raise ValueError(f"{self._text!r} is no license expression: a license is missing")
+            raise ValueError(f"{self._text!r} is not a license expression: a license is missing")
         self._at += 1
         return token
 
@@ -145,6 +145,6 @@ def _tokens(text: str) -> Iterator[str]:
     at = 0
     while at < len(text):
         if not (found := _TOKEN.match(text, at)):
-            raise ValueError(f"{text!r} is no license expression: {text[at : at + 1]!r} in it")
+            raise ValueError(f"{text!r} is not a license expression: {text[at : at + 1]!r} in it")
         yield found[1]
         at = found.end()

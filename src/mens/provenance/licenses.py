@@ -155,11 +155,11 @@ def declare(expression: str, table: Table | None = None) -> Conclusion:
 
 
 def conclude(declared: str | None, detected: Row | None, table: Table | None = None) -> Conclusion:
-    """What holds when somebody declares one thing and a captured text is another, or neither.
+    """Conclude a license from a declaration and a captured text, which can contradict each other.
 
     Args:
-        declared: SPDX expression that somebody states; None where nobody does.
-        detected: What `identify` said about the captured text; None for no or an unknown text.
+        declared: Declared SPDX expression, or None.
+        detected: Result of `identify` for the captured text; None if it is missing or unknown.
         table: Reviewed rows; None for the built-in ones.
     """
     if detected is None:
@@ -168,8 +168,8 @@ def conclude(declared: str | None, detected: Row | None, table: Table | None = N
                 "there is neither a license text nor a declaration; add the license file"
             )
         return _unknown(
-            f"it is declared as {declared}, but there is no license text that was reviewed; add "
-            "the original license file, or have its text reviewed and added to the table"
+            f"it is declared as {declared}, but its license text is not reviewed; add the original "
+            "license file, or have its text reviewed and added to the table"
         )
     found = Conclusion(detected.id, (detected,), "", f"the text is that of {detected.id}")
     if declared is None:

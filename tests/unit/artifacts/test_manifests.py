@@ -100,10 +100,10 @@ FILE = {"path": "a", "digest": "sha256:" + "0" * 64, "sizeBytes": 1}
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"a":1,"a":1}', "not canonical"),
-        (b"[]", "not one that this version reads"),
+        (b"[]", "this version cannot read"),
         (b'{"a":"\\ud800"}', "not JSON"),
         (b"9" * 5000, "not JSON"),
-        (b"null", "not one that this version reads"),
+        (b"null", "this version cannot read"),
         (changed(unknown=1), "unknown: Extra inputs"),
         (changed(schema="mens.artifact/v2"), "schema"),
         (changed(kind="Dataset"), "kind"),
@@ -137,7 +137,9 @@ def test_the_uri_is_in_the_message() -> None:
     store = memory_store.MemoryStore(["mens"])
     folder = refs.Uri("mens", "models/x/1")
     store.put_bytes(layout.manifest(folder), b"{}")
-    with pytest.raises(errors.ManifestInvalid, match="s3://mens/models/x/1: the manifest"):
+    with pytest.raises(
+        errors.ManifestInvalid, match="s3://mens/models/x/1: this version cannot read the manifest"
+    ):
         manifests.read(store, folder)
 
 

@@ -195,7 +195,7 @@ def broken(model: Path, name: str, data: bytes | None) -> None:
         ("config.json", None, "ManifestInvalid", "no config.json"),
         ("config.json", b"[]", "ManifestInvalid", "not a JSON object"),
         ("model.safetensors", None, "ManifestInvalid", "no \\*.safetensors"),
-        ("model.safetensors", b"GGUF", "ManifestInvalid", "no safetensors file"),
+        ("model.safetensors", b"GGUF", "ManifestInvalid", "not a safetensors file"),
         ("model.safetensors", safetensors([3, 5])[:-1], "ManifestInvalid", "download it again"),
         (
             "model.safetensors.index.json",

@@ -241,7 +241,7 @@ MIT_ROW = licenses.builtin().by_id("MIT")
         ("MIT OR Apache-2.0", MIT_ROW, "MIT", "declared as MIT OR"),
         ("Apache-2.0", MIT_ROW, None, "correct the one that is wrong"),
         ("MIT AND Apache-2.0", MIT_ROW, None, "correct the one that is wrong"),
-        ("MIT", None, None, "no license text that was reviewed"),
+        ("MIT", None, None, "its license text is not reviewed"),
         ("not an ( expression", MIT_ROW, None, "correct the declaration"),
         (None, None, None, "add the license file"),
     ],
