@@ -24,4 +24,5 @@ def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MENS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MENS_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("MENS_CLUSTER", "embedded")
+    monkeypatch.delenv("MENS_CONTAINERD", raising=False)
     return tmp_path

@@ -123,8 +123,9 @@ def test_tests_keep_bytecode_outside_the_checkout(monkeypatch: pytest.MonkeyPatc
     assert "PYTHONPYCACHEPREFIX" not in command.environment(UNIT)
 
 
-def test_only_the_end_to_end_tests_use_the_kept_images() -> None:
+def test_only_the_end_to_end_tests_use_the_kept_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two clusters cannot share them, and the tiers run beside each other."""
+    monkeypatch.delenv("MENS_CONTAINERD", raising=False)
     users = [t.name for t in tiers.TIERS if "MENS_CONTAINERD" not in command.environment(t)]
     assert users == ["e2e"]
 
