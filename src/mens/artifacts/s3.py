@@ -325,7 +325,7 @@ def _known_cause(error: BaseException, settings: Settings) -> str:
                 f"its certificate is not trusted ({found}); put that of its authority into the "
                 "file that MENS_S3_CA_BUNDLE names (chart value s3.caConfigMap)"
             )
-        # urllib3 compares names itself, and its error is no SSLError.
+        # urllib3 compares names itself, and its error is not an SSLError.
         case ssl_match_hostname.CertificateError():
             cause = f"its certificate is for another host ({error}); correct the endpoint"
         case botocore.exceptions.SSLError() if settings.ca_bundle:

@@ -48,8 +48,8 @@ def read_config(folder: Path) -> Any:
     """Return the configuration of a model folder.
 
     Raises:
-        errors.InvalidInputError: It is unreadable, would run code or is already quantized, or there
-            are no safetensors.
+        errors.InvalidInputError: It is unreadable, would run code, is already quantized, or has no
+            safetensors.
     """
     with library_errors.convert(
         lambda cause: base_model_invalid(f"cannot read config.json ({cause})")
