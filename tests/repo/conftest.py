@@ -15,7 +15,6 @@ def no_garbage_collection() -> Iterator[None]:
     Python 3.11 raises SystemError ("AST constructor recursion depth mismatch") when a finalizer in
     the middle of `ast.parse` parses as well, as the traceback of a task that nobody awaited does.
     """
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

@@ -39,7 +39,7 @@ def template(*words: str) -> list[Object]:
     """Render the chart as release `mens` in namespace `mens-system`, unless `-n` names another."""
     done = run("template", "mens", str(CHART), "-n", "mens-system", *words)
     assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [found for found in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if found]
 
 
 def pick(objects: list[Object], kind: str, name: str) -> Object:
