@@ -109,7 +109,7 @@ class EmptyCorpus(_OfCorpus):
     """A source without a single documented function; some are added."""
 
     reported = ("Succeeded", "EmptyCorpus")
-    words = ("No row",)
+    words = ("dataset is empty",)
 
     def inject(self, at: Stage) -> None:
         at.put(at.uri("empty") + "/empty.py", b"x = 1\n")
