@@ -32,7 +32,8 @@ UNSAFE = (
     "No part of the key may be '.' or '..' or have more than 255 characters, and the "
     "bucket's name must not contain '..'."
 )
-RESOURCES = {each.NAMES.kind: each for each in [*definitions.RESOURCES, schema_probe.Probe]}
+ALL: tuple[type[kube.Resource], ...] = (*definitions.RESOURCES, schema_probe.Probe)
+RESOURCES = {each.NAMES.kind: each for each in ALL}
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("MensCorpus", "Give exactly one of: s3, git."): {
         "sources": [{"name": "a", "extract": ["MarkdownSections"]}]
@@ -144,18 +145,21 @@ def test_examples_are_accepted(control_plane: Any, server: Any, namespace: str) 
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("menscorpus", "A dataset made from sources, with license and provenance of every row."),
-        ("menstrainrun.spec.schedule.learningRate", "Highest learning rate"),
-        ("mensserve.spec.adapters.trainRunRef", "Serve what this run produced"),
-        ("menstrainrun.status.conditions.reason", "The cause in one CamelCase word"),
+        (
+            "menscorpus",
+            "A dataset built from sources, with the license and provenance of every row.",
+        ),
+        ("menstrainrun.spec.schedule.learningRate", "Peak learning rate"),
+        ("mensserve.spec.adapters.trainRunRef", "MensTrainRun whose adapter is served"),
+        ("menstrainrun.status.conditions.reason", "Reason for the status in one CamelCase word"),
     ],
 )
 def test_explain_shows_docstrings(
     path: str, sentence: str, control_plane: Any, server: Any
 ) -> None:
     """`kubectl explain` is the models' documentation."""
-    said = " ".join(control_plane.kubectl_run("explain", path).split())
-    assert sentence in said
+    explained = " ".join(control_plane.kubectl_run("explain", path).split())
+    assert sentence in explained
 
 
 def test_people_find_the_resources(control_plane: Any, server: Any, namespace: str) -> None:

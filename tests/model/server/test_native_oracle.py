@@ -33,9 +33,13 @@ class Case:
         with torch.inference_mode():
             if adapter is None:
                 with self.oracle.disable_adapter():
-                    return self.oracle(torch.tensor([tokens])).logits[0, -1]
+                    return self._last_logits(tokens)
             self.oracle.set_adapter(adapter)
-            return self.oracle(torch.tensor([tokens])).logits[0, -1]
+            return self._last_logits(tokens)
+
+    def _last_logits(self, tokens: list[int]) -> torch.Tensor:
+        logits: torch.Tensor = self.oracle(torch.tensor([tokens])).logits[0, -1]
+        return logits
 
 
 @pytest.fixture(scope="module", params=[tiny.llama, tiny.qwen3])

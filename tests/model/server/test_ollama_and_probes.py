@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -70,7 +71,13 @@ def test_ollama_durations(crowded: stand.Stand, stream: bool) -> None:
 def test_ollama_neutral_values_are_accepted(client: httpx.Client) -> None:
     """Clients that spell out what they do not want, or send back what they got, are served."""
     options = {"temperature": 0, "num_predict": 1, "top_k": 0, "repeat_penalty": 1.0, "seed": None}
-    turn = {"role": "assistant", "content": "hi", "images": None, "tool_calls": [], "thinking": ""}
+    turn: dict[str, Any] = {
+        "role": "assistant",
+        "content": "hi",
+        "images": None,
+        "tool_calls": [],
+        "thinking": "",
+    }
     common = {"model": "a", "options": options, "format": "", "think": False, "stream": False}
     chat = {**common, "messages": [*TURNS, turn, *TURNS], "tools": []}
     assert client.post("/api/chat", json=chat).json()["eval_count"] == 1

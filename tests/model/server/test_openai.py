@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from mens_server.engines import fake
 from tests.model.server import stand
 
 pytestmark = pytest.mark.model
 
-ASK = [{"role": "user", "content": "How do I open a file?"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "How do I open a file?"}]
 
 
 @pytest.fixture
@@ -182,7 +183,9 @@ def test_messages_of_unknown_roles_or_parts_are_named(client: openai.OpenAI) -> 
     image = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
     for message in ({"role": "tool", "content": "x"}, {"role": "user", "content": [image]}):
         with pytest.raises(openai.BadRequestError) as error:
-            client.chat.completions.create(model="a", messages=[message])
+            client.chat.completions.create(
+                model="a", messages=[cast("ChatCompletionMessageParam", message)]
+            )
         assert str(error.value.param).startswith("messages[0]")
 
 
@@ -254,7 +257,7 @@ def test_a_body_that_is_too_large(served: stand.Stand) -> None:
 
 def test_a_failing_step_is_a_500_and_the_server_goes_on(client: openai.OpenAI) -> None:
     """Whole: status 500; streamed: an error event."""
-    bad = [{"role": "user", "content": fake.FAIL}]
+    bad: list[ChatCompletionMessageParam] = [{"role": "user", "content": fake.FAIL}]
     with pytest.raises(openai.InternalServerError):
         client.chat.completions.create(model="a", messages=bad)
     with pytest.raises(openai.APIError):

@@ -29,12 +29,11 @@ def test_a_lying_store(tmp_path: Path, damage: faulty_stores.Damage) -> None:
     """A store that loses, turns or adds bytes is found out, and no file is left behind."""
     store = faulty_stores.LyingStore(damage)
     ref = published(store, tmp_path, {"a": b"0123456789"})
-    for read in (
-        lambda: reader.fetch(store, ref, tmp_path / "out"),
-        lambda: reader.verify(store, ref),
-    ):
-        with pytest.raises(errors.DigestMismatch, match="restore it or publish it again"):
-            read()
+    damaged = pytest.raises(errors.DigestMismatch, match="restore it or publish it again")
+    with damaged:
+        reader.fetch(store, ref, tmp_path / "out")
+    with damaged:
+        reader.verify(store, ref)
     assert list((tmp_path / "out").iterdir()) == []
     store.armed = False
     reader.fetch(store, ref, tmp_path / "out")

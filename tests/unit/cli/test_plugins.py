@@ -37,7 +37,7 @@ def register_twice(commands: Any) -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
     entries: list[Entry] = []
-    monkeypatch.setattr(main.metadata, "entry_points", lambda group: entries)
+    monkeypatch.setattr("mens.cli.main.metadata.entry_points", lambda group: entries)
     return entries
 
 

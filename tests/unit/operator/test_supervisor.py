@@ -35,7 +35,11 @@ def supervised(ask: supervisor.Ask, gaps: list[int]) -> supervisor.Supervisor:
 async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CRD that is absent when kopf starts would leave it idle for ever."""
     monkeypatch.setattr(supervisor, "_DISCOVERY_PAUSE", 0.01)
-    answers = [errors.NotFound("404"), served("menscorpora"), ALL]
+    answers: list[errors.NotFound | Mapping[str, Any]] = [
+        errors.NotFound("404"),
+        served("menscorpora"),
+        ALL,
+    ]
 
     async def ask(_: str) -> Mapping[str, Any]:
         answer = answers.pop(0)
