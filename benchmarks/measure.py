@@ -68,7 +68,7 @@ def compare(
     `prepare` runs before each of them and is not measured.
 
     Raises:
-        ValueError: If there is no round.
+        ValueError: If `rounds` is below 1.
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}: at least 1 is required")

@@ -75,7 +75,7 @@ def _from_kubeconfig(files: Sequence[Path]) -> clusters.Cluster:
         )
     cluster = _record("external", clusters.Kind.EXTERNAL, Path(configured))
     # One question now is worth more than a strange failure in the middle of a demo. Where there
-    # is no kubectl yet, `make demo` builds one and asks then.
+    # is not a kubectl yet, `make demo` builds one and asks then.
     if "k8s" not in lacking(cluster):
         cluster.kubectl_run("version", "-o", "json", "--request-timeout=10s")
     return cluster

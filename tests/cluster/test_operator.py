@@ -227,7 +227,7 @@ async def _both(space: operator_process.Space, *keys: kinds.Key) -> str:
 async def test_it_waits_for_crds_and_then_works(
     space: operator_process.Space, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its CRDs the operator is alive and not ready, and goes on once they are there."""
+    """Without its CRDs the operator is alive and not ready; it continues once they exist."""
     real = type(space.cluster).raw
     hidden = [True]
 

@@ -184,7 +184,7 @@ async def test_an_outage_of_the_api_server_is_survived(
     seconds: float,
     ends: list[int],
 ) -> None:
-    """What ran is finished and what comes after is heard; only past the fence it starts anew."""
+    """Running work completes and later events arrive; only after the fence it restarts."""
     controller.hold = True
     await space.apply(simulation.CORPUS, "before")
     await space.wait(
@@ -213,7 +213,7 @@ async def accepted(space: operator_process.Space, name: str) -> bool:
 
 @contextlib.contextmanager
 def away(plane: clusters.Cluster, how: str) -> Iterator[None]:
-    """Without an API server: its process killed and started anew, or stopped and continued."""
+    """Without an API server: its process is killed and restarted, or stopped and continued."""
     assert plane.sandbox is not None
     assert plane.parent is not None
     box = sandbox.Sandbox(plane.run, plane.parent, plane.sandbox)

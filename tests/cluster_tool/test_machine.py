@@ -129,7 +129,7 @@ def test_a_kind_cluster_is_only_used_when_asked_for(
 
 
 def test_tests_keep_off_the_users_cluster() -> None:
-    """An exported KUBECONFIG is no consent; MENS_CLUSTER=kubeconfig is."""
+    """An exported KUBECONFIG does not select a cluster; MENS_CLUSTER=kubeconfig does."""
     exported = {"KUBECONFIG": "/theirs"}
     external.isolate(exported)
     assert exported == {"MENS_CLUSTER": "embedded"}

@@ -45,7 +45,7 @@ def test_running_needs_space_after_building_not_beside_it() -> None:
 
 
 def test_each_file_system_has_its_own_sum() -> None:
-    """A large cache disk is no help for a small home, and the other way round."""
+    """A large cache disk does not help a small home, and the other way round."""
     free = {CACHE: (1, 31 * GB), HOME: (2, 8 * GB)}
     [said] = space.shortfalls(COLD, lambda folder: free[folder])
     assert said == ("8 GB free at /home, 9 GB needed: sources of Go programs 3, Python packages 6")

@@ -29,7 +29,7 @@ def test_recipe_is_part_of_the_key(changed: dict[str, object]) -> None:
 
 
 def test_compiler_is_part_of_the_key() -> None:
-    """Another Go builds anew."""
+    """Another version of Go builds again."""
     etcd = toolsets.named("etcd")
     assert etcd.key("go1.26.8") != etcd.key("go1.27.3")
 

@@ -345,7 +345,7 @@ async def test_watch_says_deleted_of_what_no_longer_fits(world: World) -> None:
 
 
 async def test_a_relabeled_child_is_followed_again(world: World) -> None:
-    """Losing our label is no death: the next apply, and all news after it, are taken."""
+    """Losing our label is not a deletion: the next apply and all later events are stored."""
     known = cache.Cache(lambda _key, _obj: None)
     scope = reflector.Scope(kinds.JOB, world.namespace, cache.CHILD_SELECTOR)
     tested = reflector.Reflector(world.cluster, scope, known, clock=asyncio.get_running_loop().time)

@@ -24,7 +24,7 @@ def valid_by_schema(schema: Schema) -> st.SearchStrategy[Any]:
 
 @functools.cache
 def _made(text: str) -> st.SearchStrategy[Any]:
-    # Made once per schema: making and validating strategies anew in each example took nine tenths
+    # Made once per schema: making and validating strategies again in each example took nine tenths
     # of the time.
     schema: Schema = json.loads(text)
     if "enum" in schema:

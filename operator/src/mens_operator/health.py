@@ -8,7 +8,7 @@ from aiohttp import web
 
 
 class HealthServer:
-    """Serves /healthz, /readyz and /metrics; each question is a function that is asked anew."""
+    """Serves /healthz, /readyz and /metrics from functions that are called for each request."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ def read(folder: Path) -> LoraConfig:
     """Check an adapter's folder and read its configuration.
 
     Raises:
-        checks.Refused: A file or a key is refused; the message names it.
+        InvalidModelError: A file or a key is refused; the message names it.
     """
     model_validation.check_files(folder, reasons.ADAPTER_INVALID)
     config = model_validation.read_json(folder / "adapter_config.json", reasons.ADAPTER_INVALID)
@@ -96,7 +96,7 @@ def read(folder: Path) -> LoraConfig:
     known = LoraConfig.model_fields.keys() | KEYS_WITHOUT_EFFECT
     for key in sorted(config.keys() - known):
         if config[key] not in (None, False, [], {}, DEFAULTS.get(key)):
-            raise model_validation.Refused(
+            raise model_validation.InvalidModelError(
                 reasons.ADAPTER_INVALID,
                 f"adapter_config.json sets {key!r}, which this server does not know: train a LoRA "
                 "adapter on linear layers.",
@@ -115,10 +115,10 @@ def _of(patterns: Mapping[str, _Number] | None, module: str, default: _Number) -
     return default
 
 
-def _invalid(error: pydantic.ValidationError) -> model_validation.Refused:
+def _invalid(error: pydantic.ValidationError) -> model_validation.InvalidModelError:
     first = error.errors(include_url=False, include_context=False)[0]
     field, value = str(first["loc"][0]), repr(first["input"])[:100]
-    return model_validation.Refused(
+    return model_validation.InvalidModelError(
         reasons.ADAPTER_INVALID,
         f"adapter_config.json has {field}={value}: {first['msg']}. This server loads LoRA adapters "
         "on linear layers, without biases, that began beside the base's own weights: train or "

@@ -77,7 +77,7 @@ class StopScanner:
         return shown, False
 
     def end(self) -> str:
-        """What was held back and is no stop string."""
+        """Return the text that was held back and is not a stop string."""
         return self._held
 
     def _overlap(self, stop: str) -> int:

@@ -102,7 +102,7 @@ class Loader:
             if end is None and not self._left:
                 return None
             if self._lacking() < lacking:
-                deadline = None  # Storage did answer: its time begins anew.
+                deadline = None  # The storage answered: its timeout restarts.
             if end is not None:
                 code, termination = end
                 self._service.readiness.trouble(termination.reason, termination.message)
@@ -124,7 +124,7 @@ class Loader:
             if self._service.engine is None:
                 self._load_base()
         except Exception as error:
-            return judged(error)
+            return outcome_of_error(error)
         return self._load_adapters()
 
     def _load_base(self) -> None:
@@ -133,7 +133,7 @@ class Loader:
         folder = self._scratch / "base"
         manifest = self._fetch(ref, folder, state.progress)
         if manifest.kind is not manifests.Kind.MODEL:
-            raise model_validation.Refused(
+            raise model_validation.InvalidModelError(
                 reasons.BASE_MODEL_INVALID, f"{ref.uri} is a {manifest.kind}, not a Model."
             )
         state.enter("CheckingBase")
@@ -156,12 +156,12 @@ class Loader:
             try:
                 self._load_adapter(adapter)
             except Exception as error:  # one adapter's trouble, whatever it is, is not another's
-                code, termination = judged(error, adapter.name)
+                code, termination = outcome_of_error(error, adapter.name)
                 self._keep_out(adapter, termination)
                 if adapter.required:
                     ends.append((code, termination))
                 elif isinstance(
-                    error, model_validation.Refused
+                    error, model_validation.InvalidModelError
                 ):  # a digest never means other bytes
                     self._left.remove(adapter)
             else:
@@ -179,13 +179,13 @@ class Loader:
         folder = self._scratch / "adapters" / adapter.name
         manifest = self._fetch(ref, folder, lambda _done, _total: None)
         if manifest.kind is not manifests.Kind.ADAPTER:
-            raise model_validation.Refused(
+            raise model_validation.InvalidModelError(
                 reasons.ADAPTER_INVALID, f"{ref.uri} is a {manifest.kind}, not an Adapter."
             )
         trained_on = manifest.input(manifests.Role.BASE)
         if trained_on is None or trained_on.digest != base.digest:
             found = "no base" if trained_on is None else f"{trained_on.name} {trained_on.digest}"
-            raise model_validation.Refused(
+            raise model_validation.InvalidModelError(
                 reasons.BASE_MISMATCH,
                 f"It was trained on {found}, but this server's base is {base.digest}: serve it on "
                 "its own base, or train it on this one.",
@@ -210,7 +210,7 @@ class Loader:
         )
 
 
-def judged(error: Exception, adapter: str = "") -> termination.Outcome:
+def outcome_of_error(error: Exception, adapter: str = "") -> termination.Outcome:
     """What an error of loading means for the process, if it concerns something required.
 
     `adapter` is the name of the one that was being loaded; empty for the base.

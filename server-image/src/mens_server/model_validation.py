@@ -84,7 +84,7 @@ _HEADER_LIMIT: Final = 100 << 20  # The limit of the safetensors format itself.
 _CODE_KEYS: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
 
 
-class Refused(errors.InvalidInputError):  # the decision, with its reason
+class InvalidModelError(errors.InvalidInputError):  # the decision, with its reason
     """A folder is not loaded."""
 
 
@@ -98,16 +98,18 @@ def check_base(folder: Path) -> dict[str, Any]:
     refuse_code(config, "config.json")
     unknown = sorted(config.keys() - BASE_KEYS - BASE_KEYS_WITHOUT_EFFECT)
     if unknown:
-        raise Refused(
+        raise InvalidModelError(
             reasons.BASE_MODEL_INVALID,
             f"config.json has the key {unknown[0]!r}, which this server does not know; import a "
             f"model of one of these architectures: {', '.join(sorted(ARCHITECTURES))}.",
         )
     architectures = config.get("architectures")
     if not (isinstance(architectures, list) and len(architectures) == 1):
-        raise Refused(reasons.BASE_MODEL_INVALID, "config.json must name one architecture.")
+        raise InvalidModelError(
+            reasons.BASE_MODEL_INVALID, "config.json must name one architecture."
+        )
     if architectures[0] not in ARCHITECTURES:
-        raise Refused(
+        raise InvalidModelError(
             reasons.BASE_MODEL_INVALID,
             f"This server does not know the architecture {architectures[0]!r}; it knows "
             f"{', '.join(sorted(ARCHITECTURES))}.",
@@ -119,9 +121,9 @@ def check_files(folder: Path, reason: str) -> None:
     """Refuse pickles by name and safetensors whose header does not fit the file."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            raise Refused(reason, f"{path.name} is a link; publish plain files.")
+            raise InvalidModelError(reason, f"{path.name} is a link; publish plain files.")
         if names.is_pickle(path.name):
-            raise Refused(
+            raise InvalidModelError(
                 reasons.PICKLE_REFUSED,
                 f"{path.name} is a pickle, which can run code when it is opened: convert the "
                 "weights to safetensors and publish them again.",
@@ -137,7 +139,9 @@ def check_safetensors(path: Path, reason: str) -> None:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else -1
         if not 2 <= length <= min(size - 8, _HEADER_LIMIT):
-            raise Refused(reason, f"{path.name} is torn: its header does not fit the file.")
+            raise InvalidModelError(
+                reason, f"{path.name} is torn: its header does not fit the file."
+            )
         header = file.read(length)
     try:
         tensors = json.loads(header)
@@ -147,14 +151,16 @@ def check_safetensors(path: Path, reason: str) -> None:
             if name != "__metadata__"
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Refused(reason, f"{path.name} has a header that is no safetensors header.") from error
+        raise InvalidModelError(
+            reason, f"{path.name} does not have a valid safetensors header."
+        ) from error
     end = 0
     for start, stop in offsets:
         if start != end or stop < start:
-            raise Refused(reason, f"{path.name} has tensors that overlap or leave gaps.")
+            raise InvalidModelError(reason, f"{path.name} has tensors that overlap or leave gaps.")
         end = stop
     if end != size - 8 - length:
-        raise Refused(
+        raise InvalidModelError(
             reason,
             f"{path.name} is torn: its header describes {end} bytes of tensors and the file holds "
             f"{size - 8 - length}.",
@@ -165,12 +171,12 @@ def read_json(path: Path, reason: str) -> dict[str, Any]:
     """Read a JSON object of bounded size."""
     try:
         if path.stat().st_size > _JSON_LIMIT:
-            raise Refused(reason, f"{path.name} is larger than {_JSON_LIMIT} bytes.")
+            raise InvalidModelError(reason, f"{path.name} is larger than {_JSON_LIMIT} bytes.")
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise Refused(reason, f"{path.name} is missing or no JSON.") from error
+        raise InvalidModelError(reason, f"{path.name} is missing or no JSON.") from error
     if not isinstance(value, dict):
-        raise Refused(reason, f"{path.name} is no JSON object.")
+        raise InvalidModelError(reason, f"{path.name} is not a JSON object.")
     return value
 
 
@@ -179,7 +185,7 @@ def refuse_code(
 ) -> None:
     """Refuse keys that make a loader run code of the folder."""
     for key in sorted(_CODE_KEYS & config.keys()):
-        raise Refused(
+        raise InvalidModelError(
             reason,
             f"{name} has the key {key!r}, which would run code of the folder: remove it, the "
             "architectures of this server need none.",

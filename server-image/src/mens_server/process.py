@@ -69,7 +69,7 @@ def run(engine: str, environ: Mapping[str, str]) -> termination.Outcome:
     except termination.Preempted:
         return STOPPED
     except Exception as error:  # the border of the process: nothing may leave unnamed
-        return model_loader.judged(error)
+        return model_loader.outcome_of_error(error)
 
 
 def fetcher(source: store.ObjectStore) -> model_loader.Fetch:
@@ -107,7 +107,7 @@ def builder(job: jobs.ServeJob, engine: str) -> model_loader.BuildEngine:
                 adapters=len(job.adapters),
                 limit=native.memory_of(device),
             )
-        return worker.LoopEngine(runner, max_queue=job.max_queue_length)
+        return worker.WorkerEngine(runner, max_queue=job.max_queue_length)
 
     return build
 

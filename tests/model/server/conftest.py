@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mens_server.engines import fake
-from tests.model.server import stand, tiny
+from tests.model.server import running_server, tiny
 
 
 @pytest.fixture(scope="session")
@@ -24,22 +24,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bucket() -> stand.Bucket:
+def bucket() -> running_server.Bucket:
     """An empty store."""
-    return stand.Bucket()
+    return running_server.Bucket()
 
 
 @pytest.fixture
-def served(models: Path, bucket: stand.Bucket, tmp_path: Path) -> Iterator[stand.Stand]:
+def served(
+    models: Path, bucket: running_server.Bucket, tmp_path: Path
+) -> Iterator[running_server.RunningServer]:
     """A ready server with the fake engine: base, adapters a and b."""
     base = bucket.model("base", models / "base")
-    job = stand.job(
+    job = running_server.job(
         base,
         a=bucket.adapter("a", models / "a", base),
         b=bucket.adapter("b", models / "b", base),
     )
     runner = fake.FakeRunner(slots=4, max_context=200)
-    with stand.stand(job, bucket, tmp_path, stand.fake_engine(runner)) as running:
+    with running_server.stand(job, bucket, tmp_path, running_server.fake_engine(runner)) as running:
         with running.client() as client:
-            stand.wait_for(client, lambda report: bool(report["ready"]))
+            running_server.wait_for(client, lambda report: bool(report["ready"]))
         yield running

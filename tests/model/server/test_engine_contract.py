@@ -55,8 +55,8 @@ async def slow(make_runner: Callable[[], worker.Runner]) -> Slow:
 
 
 @pytest.fixture
-async def engine(slow: Slow) -> AsyncIterator[worker.LoopEngine]:
-    engine = worker.LoopEngine(slow, max_queue=QUEUE)  # type: ignore[arg-type]
+async def engine(slow: Slow) -> AsyncIterator[worker.WorkerEngine]:
+    engine = worker.WorkerEngine(slow, max_queue=QUEUE)  # type: ignore[arg-type]
     yield engine
     await asyncio.to_thread(engine.close)
 
@@ -72,7 +72,7 @@ def ask(
     return generation.Generation(tuple(text.encode()), count, adapter, chosen)
 
 
-async def test_greedy_answers_repeat(engine: worker.LoopEngine) -> None:
+async def test_greedy_answers_repeat(engine: worker.WorkerEngine) -> None:
     """Temperature 0 answers the same alone and beside others."""
     alone = await tokens(engine.submit(ask()))
     beside = await asyncio.gather(
@@ -84,7 +84,7 @@ async def test_greedy_answers_repeat(engine: worker.LoopEngine) -> None:
     assert beside[0] == beside[2] == alone
 
 
-async def test_a_seed_fixes_the_draw(engine: worker.LoopEngine) -> None:
+async def test_a_seed_fixes_the_draw(engine: worker.WorkerEngine) -> None:
     """Same seed, same answer; another seed, another one."""
     one = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
     same = await tokens(engine.submit(ask(temperature=1.0, top_p=0.9, seed=7)))
@@ -92,7 +92,7 @@ async def test_a_seed_fixes_the_draw(engine: worker.LoopEngine) -> None:
     assert one == same != other
 
 
-async def test_the_last_event_says_why(engine: worker.LoopEngine) -> None:
+async def test_the_last_event_says_why(engine: worker.WorkerEngine) -> None:
     """Only the last event has a reason, and `length` comes at exactly max_tokens."""
     events = [event async for event in engine.submit(ask(count=3))]
     assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
@@ -101,7 +101,7 @@ async def test_the_last_event_says_why(engine: worker.LoopEngine) -> None:
         assert len(events) == 3
 
 
-async def test_the_queue_is_bounded(engine: worker.LoopEngine, slow: Slow) -> None:
+async def test_the_queue_is_bounded(engine: worker.WorkerEngine, slow: Slow) -> None:
     """Slots and queue full: the next one is refused with a time to wait; then it works again."""
     slow.seconds = 0.05
     streams = [engine.submit(ask(count=4)) for _ in range(SLOTS + QUEUE)]
@@ -113,7 +113,7 @@ async def test_the_queue_is_bounded(engine: worker.LoopEngine, slow: Slow) -> No
     assert await tokens(engine.submit(ask()))
 
 
-async def test_cancelling_frees_the_slot(engine: worker.LoopEngine, slow: Slow) -> None:
+async def test_cancelling_frees_the_slot(engine: worker.WorkerEngine, slow: Slow) -> None:
     """A canceled request leaves within one step and lets the next one in."""
     slow.seconds = 0.01
     streams = [engine.submit(ask(count=90)) for _ in range(SLOTS)]
@@ -126,7 +126,7 @@ async def test_cancelling_frees_the_slot(engine: worker.LoopEngine, slow: Slow) 
     assert engine.stats().running == 0
 
 
-async def test_what_does_not_fit_is_refused(engine: worker.LoopEngine) -> None:
+async def test_what_does_not_fit_is_refused(engine: worker.WorkerEngine) -> None:
     """Too long, empty, or an adapter that is not there: refused before anything is computed."""
     with pytest.raises(errors.ContextTooLong):
         engine.submit(ask(count=CONTEXT))
@@ -139,7 +139,7 @@ async def test_what_does_not_fit_is_refused(engine: worker.LoopEngine) -> None:
             engine.submit(generation.Generation((1, token, 2), 4))
 
 
-async def test_adapters_answer_differently(engine: worker.LoopEngine, models: Path) -> None:
+async def test_adapters_answer_differently(engine: worker.WorkerEngine, models: Path) -> None:
     """Base and adapters mixed in one batch answer as each does alone."""
     for name in ("a", "b"):
         await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles(name, models / name))
@@ -149,7 +149,7 @@ async def test_adapters_answer_differently(engine: worker.LoopEngine, models: Pa
     assert mixed == list(alone.values())
 
 
-async def test_draining_finishes_what_runs(engine: worker.LoopEngine, slow: Slow) -> None:
+async def test_draining_finishes_what_runs(engine: worker.WorkerEngine, slow: Slow) -> None:
     """A draining engine admits nothing, finishes its answers, and says when it cannot."""
     slow.seconds = 0.01
     stream = engine.submit(ask(count=5))
@@ -161,8 +161,8 @@ async def test_draining_finishes_what_runs(engine: worker.LoopEngine, slow: Slow
     assert answer
 
 
-async def test_closing_ends_waiting_requests(engine: worker.LoopEngine, slow: Slow) -> None:
-    """Nobody waits for ever on an engine that is gone."""
+async def test_closing_ends_waiting_requests(engine: worker.WorkerEngine, slow: Slow) -> None:
+    """A request never waits indefinitely for a closed engine."""
     slow.seconds = 0.05
     stream = engine.submit(ask(count=90))
     await asyncio.to_thread(engine.close)
@@ -170,7 +170,7 @@ async def test_closing_ends_waiting_requests(engine: worker.LoopEngine, slow: Sl
         await tokens(stream)
 
 
-async def test_the_heart_beats_while_idle(engine: worker.LoopEngine) -> None:
+async def test_the_heart_beats_while_idle(engine: worker.WorkerEngine) -> None:
     """Liveness is the loop's own sign of life."""
     await tokens(engine.submit(ask(count=1)))
     assert engine.heartbeat_age() < 2
@@ -181,7 +181,7 @@ async def test_the_heart_beats_while_idle(engine: worker.LoopEngine) -> None:
 async def test_a_request_that_fails_ends_alone() -> None:
     """Those in the same step get the answers that they get without it, and the heart beats on."""
     runner = fake.FakeRunner(slots=4, max_context=200, step_seconds=0.01, answer_tokens=100)
-    engine = worker.LoopEngine(runner, max_queue=4)
+    engine = worker.WorkerEngine(runner, max_queue=4)
     alone = await tokens(engine.submit(ask(count=40)))
     neighbors = [asyncio.create_task(tokens(engine.submit(ask(count=40)))) for _ in range(3)]
     for _ in range(worker.FAILURES_BEFORE_UNHEALTHY + 1):
@@ -195,7 +195,7 @@ async def test_a_request_that_fails_ends_alone() -> None:
 
 async def test_an_engine_on_which_everything_fails_is_not_alive() -> None:
     """Failures count while no request succeeds; the first success makes up for them."""
-    engine = worker.LoopEngine(fake.FakeRunner(slots=2, max_context=50), max_queue=4)
+    engine = worker.WorkerEngine(fake.FakeRunner(slots=2, max_context=50), max_queue=4)
     for _ in range(worker.FAILURES_BEFORE_UNHEALTHY):
         with pytest.raises(errors.EngineFailed):
             await tokens(engine.submit(ask(fake.FAIL)))
@@ -221,7 +221,7 @@ def test_weights_that_are_not_finite_are_refused(
         tensors = safetensors_torch.load_file(weights)
         tensors[next(name for name in tensors if f"lora_{part}" in name)][1, 1] = value
         safetensors_torch.save_file(tensors, weights)
-        with pytest.raises(model_validation.Refused, match="not finite") as refusal:
+        with pytest.raises(model_validation.InvalidModelError, match="not finite") as refusal:
             runner.load_adapter(interface.AdapterFiles("x", tmp_path / part))
         assert refusal.value.reason == "AdapterInvalid"
 
@@ -235,7 +235,7 @@ async def test_weights_that_overflow_end_only_their_own_requests(
     runner = model_runner.load(
         models / "base", slots=4, max_context=50, threads=1, dtype=torch.float32
     )
-    engine = worker.LoopEngine(runner, max_queue=4)
+    engine = worker.WorkerEngine(runner, max_queue=4)
     for name, folder in (("a", models / "a"), ("huge", tmp_path)):
         await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles(name, folder))
     alone = [await tokens(engine.submit(ask(count=30, adapter=name))) for name in (None, "a")]
@@ -251,7 +251,7 @@ async def test_weights_that_overflow_end_only_their_own_requests(
     [(1e-45, 1.0), (1e-38, 1.0), (1e-3, 1.0), (1.0, 1e-300), (1e-38, 1e-300), (2.0, 1e-9)],
 )
 async def test_the_smallest_temperatures_and_shares_take_the_best_token(
-    engine: worker.LoopEngine, temperature: float, top_p: float
+    engine: worker.WorkerEngine, temperature: float, top_p: float
 ) -> None:
     """Numbers that float32 rounds to zero are the limit that they stand for: greedy."""
     greedy = await tokens(engine.submit(ask(count=4)))
@@ -267,9 +267,9 @@ async def test_a_broken_adapter_leaves_the_engine_alone(models: Path, tmp_path: 
     runner = model_runner.load(
         models / "base", slots=1, max_context=50, threads=1, dtype=torch.float32
     )
-    engine = worker.LoopEngine(runner, max_queue=4)
+    engine = worker.WorkerEngine(runner, max_queue=4)
     before = await tokens(engine.submit(ask()))
-    with pytest.raises(model_validation.Refused):
+    with pytest.raises(model_validation.InvalidModelError):
         await asyncio.to_thread(engine.load_adapter, interface.AdapterFiles("x", tmp_path))
     assert await tokens(engine.submit(ask())) == before
     engine.close()

@@ -14,7 +14,7 @@ from mens_server import model_validation
 from mens_server.engines import fake, interface, scheduling, worker
 from mens_server.engines.native import attention, lora, memory, model_runner
 from mens_server.protocol import generation
-from tests.model.server import stand, tiny
+from tests.model.server import running_server, tiny
 
 pytestmark = pytest.mark.model
 
@@ -37,12 +37,12 @@ def test_as_many_slots_as_fit(limit: int | None, slots: int) -> None:
 
 def test_what_does_not_fit_at_all_is_refused() -> None:
     """With the numbers and the smallest changes that fit; a shorter context only if that helps."""
-    with pytest.raises(model_validation.Refused) as refusal:
+    with pytest.raises(model_validation.InvalidModelError) as refusal:
         memory.fit(SMOLLM2, 8, GIB + (1 << 28))
     assert refusal.value.reason == "DoesNotFit"
     assert "spec.resources.memory to at least 1.36Gi" in refusal.value.message
     assert "spec.limits.maxTokens to at most 5825" in refusal.value.message
-    with pytest.raises(model_validation.Refused) as refusal:
+    with pytest.raises(model_validation.InvalidModelError) as refusal:
         memory.fit(SMOLLM2, 8, GIB // 2)
     assert "maxTokens" not in refusal.value.message
 
@@ -51,7 +51,7 @@ def test_no_field_makes_a_gpu_larger() -> None:
     """On a GPU the advice is another GPU, or less at once; never the pod's own memory."""
     note = memory.fit(SMOLLM2, 256, 8 * GIB, gpu=True).note
     assert "Set spec.limits.maxBatchSize to 19, or take a GPU of at least 91.00Gi." in note
-    with pytest.raises(model_validation.Refused) as refusal:
+    with pytest.raises(model_validation.InvalidModelError) as refusal:
         memory.fit(SMOLLM2, 8, GIB + (1 << 28), gpu=True)
     for words in (note, refusal.value.message):
         assert "spec.resources.memory" not in words
@@ -69,7 +69,7 @@ def test_the_limit_is_the_smaller_of_pod_and_machine(tmp_path: Path) -> None:
 
 
 def test_a_server_with_fewer_slots_says_so(
-    models: Path, bucket: stand.Bucket, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, tmp_path: Path
 ) -> None:
     """It serves, and /ready tells why and what to do."""
     slot = 2 * 3 * 2 * 8 * 4 * 200  # keys and values, layers, heads, size, float32, tokens
@@ -78,14 +78,14 @@ def test_a_server_with_fewer_slots_says_so(
         options = {"max_context": 200, "threads": 1, "dtype": torch.float32}
         whole = model_runner.load(folder, slots=1, **options)  # type: ignore[arg-type]
         limit = model_runner._needs(whole._model, 200, 0).fixed + 3 * slot
-        return worker.LoopEngine(
+        return worker.WorkerEngine(
             model_runner.load(folder, slots=8, limit=limit, **options),  # type: ignore[arg-type]
             max_queue=2,
         )
 
-    job = stand.job(bucket.model("base", models / "base"))
-    with stand.stand(job, bucket, tmp_path, build) as where, where.client() as client:
-        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+    job = running_server.job(bucket.model("base", models / "base"))
+    with running_server.stand(job, bucket, tmp_path, build) as where, where.client() as client:
+        report = running_server.wait_for(client, lambda report: bool(report["ready"]))
         assert "spec.limits.maxBatchSize to 3" in str(report["note"])
         assert 'mens_server_slots{model_name="base"} 3.0' in client.get("/metrics").text
 
@@ -126,7 +126,7 @@ def test_a_step_computes_on_one_device() -> None:
             runner._bank.add(name, lora.Layers(2, downs, ups))
         for length, adapter in ((3, "a"), (20, "b"), (4, None)):
             request = generation.Generation((1,) * length, 3, adapter)
-            schedule.add(scheduling.Ticket(request=request, deliver=print))
+            schedule.add(scheduling.ScheduledRequest(request=request, deliver=print))
         while segments := schedule.plan():
             # Without inference mode, which fake tensors do not know.
             logits = model_runner.NativeRunner.logits.__wrapped__(runner, segments)  # type: ignore[attr-defined]

@@ -22,16 +22,16 @@ from mens_server import model_loader
 from mens_server.app import service as services
 from mens_server.engines import fake, interface, worker
 from mens_server.engines.native import model_runner
-from tests.model.server import stand
+from tests.model.server import running_server
 from tests.support import memory_store
 
 pytestmark = pytest.mark.model
 
-Start = Callable[[jobs.ServeJob], stand.Stand]
+Start = Callable[[jobs.ServeJob], running_server.RunningServer]
 
 
 @pytest.fixture
-def start(bucket: stand.Bucket, tmp_path: Path) -> Iterator[Start]:
+def start(bucket: running_server.Bucket, tmp_path: Path) -> Iterator[Start]:
     """Start a server with the native engine's loader."""
     with ExitStack() as stack:
 
@@ -39,18 +39,20 @@ def start(bucket: stand.Bucket, tmp_path: Path) -> Iterator[Start]:
             runner = model_runner.load(
                 folder, slots=2, max_context=100, threads=1, dtype=torch.float32
             )
-            return worker.LoopEngine(runner, max_queue=2)
+            return worker.WorkerEngine(runner, max_queue=2)
 
-        def begin(job: jobs.ServeJob) -> stand.Stand:
-            return stack.enter_context(stand.stand(job, bucket, tmp_path / "scratch", build))
+        def begin(job: jobs.ServeJob) -> running_server.RunningServer:
+            return stack.enter_context(
+                running_server.stand(job, bucket, tmp_path / "scratch", build)
+            )
 
         yield begin
 
 
-def trouble(where: stand.Stand, reason: str) -> dict[str, Any]:
+def trouble(where: running_server.RunningServer, reason: str) -> dict[str, Any]:
     """Wait until /ready gives this reason; /health is fine meanwhile."""
     with where.client() as client:
-        report = stand.wait_for(client, lambda report: report["reason"] == reason)
+        report = running_server.wait_for(client, lambda report: report["reason"] == reason)
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
         answer = client.post("/v1/completions", json={"model": "base", "prompt": "x"})
@@ -60,7 +62,9 @@ def trouble(where: stand.Stand, reason: str) -> dict[str, Any]:
 
 
 def refused(
-    where: stand.Stand, reason: str, code: jobs.ExitCode = jobs.ExitCode.INVALID_INPUT
+    where: running_server.RunningServer,
+    reason: str,
+    code: jobs.ExitCode = jobs.ExitCode.INVALID_INPUT,
 ) -> dict[str, Any]:
     """Wait until the process ends with this reason; /ready says the same until then."""
     report = trouble(where, reason)
@@ -76,12 +80,12 @@ def adapters(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {item["name"]: (item["state"], item["reason"]) for item in report["adapters"]}
 
 
-def test_from_store_to_answer(models: Path, bucket: stand.Bucket, start: Start) -> None:
+def test_from_store_to_answer(models: Path, bucket: running_server.Bucket, start: Start) -> None:
     """Base and adapters are fetched, verified, loaded and answer differently."""
     base = bucket.model("base", models / "base")
-    where = start(stand.job(base, a=bucket.adapter("a", models / "a", base)))
+    where = start(running_server.job(base, a=bucket.adapter("a", models / "a", base)))
     with where.client() as client:
-        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        report = running_server.wait_for(client, lambda report: bool(report["ready"]))
         ask = {"prompt": "hello", "temperature": 0, "max_tokens": 8}
         texts = {
             name: client.post("/v1/completions", json={"model": name, **ask}).json()
@@ -92,12 +96,12 @@ def test_from_store_to_answer(models: Path, bucket: stand.Bucket, start: Start) 
 
 
 def test_an_adapter_of_another_base_is_kept_out(
-    models: Path, bucket: stand.Bucket, start: Start
+    models: Path, bucket: running_server.Bucket, start: Start
 ) -> None:
     """A required one keeps the server unready; the message names both bases."""
     base, other = bucket.model("base", models / "base"), bucket.model("other", models / "other")
     report = refused(
-        start(stand.job(base, a=bucket.adapter("a", models / "a", other))), "BaseMismatch"
+        start(running_server.job(base, a=bucket.adapter("a", models / "a", other))), "BaseMismatch"
     )
     assert adapters(report) == {"a": ("KeptOut", "BaseMismatch")}
     assert str(other.digest) in report["message"]
@@ -105,17 +109,17 @@ def test_an_adapter_of_another_base_is_kept_out(
 
 
 def test_an_optional_adapter_is_kept_out_and_the_rest_serves(
-    models: Path, bucket: stand.Bucket, start: Start
+    models: Path, bucket: running_server.Bucket, start: Start
 ) -> None:
     """Ready without it; asking for it is a 404 that says why, never the base."""
     base, other = bucket.model("base", models / "base"), bucket.model("other", models / "other")
-    job = stand.job(base, a=bucket.adapter("a", models / "a", base))
+    job = running_server.job(base, a=bucket.adapter("a", models / "a", base))
     wrong = jobs.ServedAdapter(
         name="b", artifact=bucket.adapter("b", models / "b", other), required=False
     )
     where = start(job.model_copy(update={"adapters": (*job.adapters, wrong)}))
     with where.client() as client:
-        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        report = running_server.wait_for(client, lambda report: bool(report["ready"]))
         assert adapters(report)["b"] == ("KeptOut", "BaseMismatch")
         answer = client.post("/v1/completions", json={"model": "b", "prompt": "x"})
         assert answer.status_code == 404
@@ -124,7 +128,7 @@ def test_an_optional_adapter_is_kept_out_and_the_rest_serves(
 
 @pytest.mark.parametrize("target", ["base", "a"])
 def test_tampered_bytes_are_refused_until_they_are_restored(
-    models: Path, bucket: stand.Bucket, start: Start, target: str
+    models: Path, bucket: running_server.Bucket, start: Start, target: str
 ) -> None:
     """One flipped byte in a blob: DigestMismatch; restored: the next process is ready."""
     base = bucket.model("base", models / "base")
@@ -135,23 +139,25 @@ def test_tampered_bytes_are_refused_until_they_are_restored(
     blob = layout.blob(ref.uri, weights.digest)
     right = bucket.store.get_bytes(blob, max_bytes=1 << 30)
     bucket.store.put_bytes(blob, right[:-1] + bytes([right[-1] ^ 1]))
-    refused(start(stand.job(base, a=adapter)), "DigestMismatch")
+    refused(start(running_server.job(base, a=adapter)), "DigestMismatch")
     bucket.store.put_bytes(blob, right)
-    with start(stand.job(base, a=adapter)).client() as client:
-        stand.wait_for(client, lambda report: bool(report["ready"]))
+    with start(running_server.job(base, a=adapter)).client() as client:
+        running_server.wait_for(client, lambda report: bool(report["ready"]))
 
 
-def test_a_replaced_manifest_is_refused(models: Path, bucket: stand.Bucket, start: Start) -> None:
+def test_a_replaced_manifest_is_refused(
+    models: Path, bucket: running_server.Bucket, start: Start
+) -> None:
     """The job names a digest; another manifest in its place is not read."""
     base = bucket.model("base", models / "base")
     manifest, _ = manifests.read(bucket.store, base)
     other = manifest.model_copy(update={"name": "another"})
     bucket.store.put_bytes(layout.manifest(base.uri), other.to_bytes())
-    refused(start(stand.job(base)), "DigestMismatch")
+    refused(start(running_server.job(base)), "DigestMismatch")
 
 
 def test_a_pickle_is_refused_by_name(
-    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, start: Start, tmp_path: Path
 ) -> None:
     """Even when a publisher of another kind put it into the store."""
     base = bucket.model("base", models / "base")
@@ -165,7 +171,7 @@ def test_a_pickle_is_refused_by_name(
         refs.Uri.parse("s3://models/bad"),
         manifest.with_files([*manifest.files, file]),
     )
-    report = refused(start(stand.job(bad)), "PickleRefused")
+    report = refused(start(running_server.job(bad)), "PickleRefused")
     assert "safetensors" in report["message"]
 
 
@@ -179,27 +185,32 @@ def test_a_pickle_is_refused_by_name(
     ],
 )
 def test_config_keys_outside_the_list_are_refused(
-    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path, key: str, value: object
+    models: Path,
+    bucket: running_server.Bucket,
+    start: Start,
+    tmp_path: Path,
+    key: str,
+    value: object,
 ) -> None:
     """A key that runs code, fetches code or changes what is computed."""
     folder = tmp_path / "changed"
     shutil.copytree(models / "base", folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, key: value}))
-    report = refused(start(stand.job(bucket.model("changed", folder))), "BaseModelInvalid")
+    report = refused(start(running_server.job(bucket.model("changed", folder))), "BaseModelInvalid")
     assert key in report["message"] or str(value[0]) in report["message"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("cut", [1, 5000])
 def test_torn_weights_are_refused(
-    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path, cut: int
+    models: Path, bucket: running_server.Bucket, start: Start, tmp_path: Path, cut: int
 ) -> None:
     """A safetensors file that was published torn."""
     folder = tmp_path / "torn"
     shutil.copytree(models / "base", folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-cut])
-    report = refused(start(stand.job(bucket.model("torn", folder))), "BaseModelInvalid")
+    report = refused(start(running_server.job(bucket.model("torn", folder))), "BaseModelInvalid")
     assert "torn" in report["message"]
 
 
@@ -226,7 +237,7 @@ def test_torn_weights_are_refused(
 )
 def test_adapters_of_other_kinds_are_refused(
     models: Path,
-    bucket: stand.Bucket,
+    bucket: running_server.Bucket,
     start: Start,
     tmp_path: Path,
     change: dict[str, object],
@@ -239,7 +250,7 @@ def test_adapters_of_other_kinds_are_refused(
     (folder / "adapter_config.json").write_text(json.dumps({**config, **change}))
     base = bucket.model("base", models / "base")
     report = refused(
-        start(stand.job(base, a=bucket.adapter("changed", folder, base))), "AdapterInvalid"
+        start(running_server.job(base, a=bucket.adapter("changed", folder, base))), "AdapterInvalid"
     )
     assert word in report["message"]
 
@@ -259,41 +270,44 @@ class Flaky(memory_store.MemoryStore):
 
 
 @pytest.fixture
-def flaky(bucket: stand.Bucket) -> Flaky:
+def flaky(bucket: running_server.Bucket) -> Flaky:
     assert isinstance(bucket.store, memory_store.MemoryStore)
     return Flaky(bucket.store)
 
 
 def test_storage_that_does_not_answer(
-    models: Path, bucket: stand.Bucket, flaky: Flaky, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, flaky: Flaky, tmp_path: Path
 ) -> None:
     """HTTP is up at once and says so; when the storage comes back, the server gets ready."""
-    job = stand.job(bucket.model("base", models / "base"))
-    build = stand.fake_engine(fake.FakeRunner())
-    with stand.stand(job, stand.Bucket(flaky), tmp_path, build) as where:
+    job = running_server.job(bucket.model("base", models / "base"))
+    build = running_server.fake_engine(fake.FakeRunner())
+    with running_server.stand(job, running_server.Bucket(flaky), tmp_path, build) as where:
         trouble(where, "StorageUnreachable")
         flaky.online.set()
         with where.client() as client:
-            stand.wait_for(client, lambda report: bool(report["ready"]))
+            running_server.wait_for(client, lambda report: bool(report["ready"]))
         assert not where.ends
 
 
 def test_storage_that_stays_away_ends_the_process(
-    models: Path, bucket: stand.Bucket, flaky: Flaky, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, flaky: Flaky, tmp_path: Path
 ) -> None:
     """After a while only a new process can help: it gets the Secret as it is then."""
-    job = stand.job(bucket.model("base", models / "base"))
-    build, bounds = stand.fake_engine(fake.FakeRunner()), replace(stand.QUICK, storage_seconds=0.2)
-    with stand.stand(job, stand.Bucket(flaky), tmp_path, build, bounds) as where:
+    job = running_server.job(bucket.model("base", models / "base"))
+    build, bounds = (
+        running_server.fake_engine(fake.FakeRunner()),
+        replace(running_server.QUICK, storage_seconds=0.2),
+    )
+    with running_server.stand(job, running_server.Bucket(flaky), tmp_path, build, bounds) as where:
         refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_ERROR)
 
 
 def test_storage_that_answers_in_between_is_waited_for_anew(
-    models: Path, bucket: stand.Bucket, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, tmp_path: Path
 ) -> None:
-    """A blip before the base and one after it are no minute without an answer."""
+    """Short outages before and after the base do not add up to a minute without an answer."""
     base = bucket.model("base", models / "base")
-    job = stand.job(base, one=bucket.adapter("one", models / "a", base))
+    job = running_server.job(base, one=bucket.adapter("one", models / "a", base))
     blips = {str(base.uri): 1, str(job.adapters[0].artifact.uri): 1}
     now = [0.0]
 
@@ -306,8 +320,8 @@ def test_storage_that_answers_in_between_is_waited_for_anew(
             raise errors.StoreUnreachable("nobody answers at the endpoint; check it")
         return bucket.fetch(ref, into, progress)
 
-    service = services.Service(replace(stand.QUICK, storage_seconds=60.0), "base")
-    build = stand.fake_engine(fake.FakeRunner())
+    service = services.Service(replace(running_server.QUICK, storage_seconds=60.0), "base")
+    build = running_server.fake_engine(fake.FakeRunner())
     loader = model_loader.Loader(
         job, service, fetch=fetch, build=build, scratch=tmp_path, clock=lambda: now[0]
     )
@@ -335,18 +349,18 @@ class Failing(fake.FakeRunner):
     ],
 )
 def test_an_adapter_that_fails_unexpectedly(
-    models: Path, bucket: stand.Bucket, tmp_path: Path, error: Exception, word: str
+    models: Path, bucket: running_server.Bucket, tmp_path: Path, error: Exception, word: str
 ) -> None:
     """An optional one keeps nobody out; a required one ends the process as a defect of ours."""
     base = bucket.model("base", models / "base")
-    job = stand.job(
+    job = running_server.job(
         base,
         b=bucket.adapter("b", models / "b", base),
         a=bucket.adapter("a", models / "a", base),
     )
     runner = Failing()
     runner.error, runner.bad = error, str(job.adapters[0].artifact.digest)
-    with stand.stand(job, bucket, tmp_path, stand.fake_engine(runner)) as where:
+    with running_server.stand(job, bucket, tmp_path, running_server.fake_engine(runner)) as where:
         report = refused(where, "InternalError", jobs.ExitCode.INTERNAL_ERROR)
         assert word in report["message"]
         assert "secret" not in report["message"]
@@ -354,24 +368,24 @@ def test_an_adapter_that_fails_unexpectedly(
     optional = job.adapters[0].model_copy(update={"required": False})
     job = job.model_copy(update={"adapters": (optional, job.adapters[1])})
     with (
-        stand.stand(job, bucket, tmp_path, stand.fake_engine(runner)) as where,
+        running_server.stand(job, bucket, tmp_path, running_server.fake_engine(runner)) as where,
         where.client() as client,
     ):
-        report = stand.wait_for(client, lambda report: bool(report["ready"]))
+        report = running_server.wait_for(client, lambda report: bool(report["ready"]))
         assert adapters(report) == {"b": ("KeptOut", "InternalError"), "a": ("Loaded", "")}
         runner.bad = ""
-        stand.wait_for(client, lambda report: adapters(report)["b"] == ("Loaded", ""))
+        running_server.wait_for(client, lambda report: adapters(report)["b"] == ("Loaded", ""))
         assert not where.ends
 
 
 def test_file_names_are_no_globs(
-    models: Path, bucket: stand.Bucket, start: Start, tmp_path: Path
+    models: Path, bucket: running_server.Bucket, start: Start, tmp_path: Path
 ) -> None:
     """A file whose name has brackets is fetched like any other."""
     folder = tmp_path / "brackets"
     shutil.copytree(models / "a", folder)
     (folder / "a[1].json").write_text("{}")
     base = bucket.model("base", models / "base")
-    with start(stand.job(base, a=bucket.adapter("a", folder, base))).client() as client:
-        stand.wait_for(client, lambda report: bool(report["ready"]))
+    with start(running_server.job(base, a=bucket.adapter("a", folder, base))).client() as client:
+        running_server.wait_for(client, lambda report: bool(report["ready"]))
     assert (tmp_path / "scratch" / "adapters" / "a" / "a[1].json").exists()

@@ -98,13 +98,13 @@ def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> N
             if joins == now:
                 prompt = tuple(torch.randint(0, 250, (length,), generator=generator).tolist())
                 request = generation.Generation(prompt, 6 + length % 4, adapter, GREEDY)
-                schedule.add(scheduling.Ticket(request=request, deliver=print))
+                schedule.add(scheduling.ScheduledRequest(request=request, deliver=print))
         segments = schedule.plan()
         if not segments:
             continue
         asking = [segment for segment in segments if segment.sample]
         ours = case.runner.logits(segments)
-        theirs = [case.expected(s.ticket.request.adapter, s.ticket.tokens) for s in asking]
+        theirs = [case.expected(s.scheduled.request.adapter, s.scheduled.tokens) for s in asking]
         for mine, reference in zip(ours, theirs, strict=True):
             torch.testing.assert_close(mine, reference, atol=2e-4, rtol=1e-4)
             assert mine.argmax() == reference.argmax()

@@ -22,7 +22,7 @@ from mens_server import limits, model_loader, process
 from mens_server.app import service as services
 from mens_server.engines import fake
 from mens_server.protocol import generation
-from tests.model.server import stand
+from tests.model.server import running_server
 
 pytestmark = pytest.mark.model
 
@@ -30,7 +30,7 @@ TURNS = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture
-def client(served: stand.Stand) -> Iterator[httpx.Client]:
+def client(served: running_server.RunningServer) -> Iterator[httpx.Client]:
     with served.client() as client:
         yield client
 
@@ -56,7 +56,7 @@ def test_ollama_generate(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_ollama_durations(crowded: stand.Stand, stream: bool) -> None:
+def test_ollama_durations(crowded: running_server.RunningServer, stream: bool) -> None:
     """Prompt and answer have their own times, streamed or not: 10 ms for each token here."""
     options = {"num_predict": 21}
     body = {"model": "base", "messages": TURNS, "stream": stream, "options": options}
@@ -143,15 +143,17 @@ def test_metrics_and_attribution(client: httpx.Client) -> None:
 
 
 @pytest.fixture
-def crowded(models: Path, bucket: stand.Bucket, tmp_path: Path) -> Iterator[stand.Stand]:
+def crowded(
+    models: Path, bucket: running_server.Bucket, tmp_path: Path
+) -> Iterator[running_server.RunningServer]:
     """One slot, a queue of one, 10 ms a step, answers of 150 tokens, 1 s for each."""
     runner = fake.FakeRunner(slots=1, max_context=200, step_seconds=0.01, answer_tokens=150)
-    job = stand.job(bucket.model("base", models / "base"))
+    job = running_server.job(bucket.model("base", models / "base"))
     bounds = limits.Limits(answer_seconds=1.0, body_seconds=1.0, open_requests=12)
-    build = stand.fake_engine(runner, max_queue=1)
-    with stand.stand(job, bucket, tmp_path, build, bounds) as running_stand:
+    build = running_server.fake_engine(runner, max_queue=1)
+    with running_server.stand(job, bucket, tmp_path, build, bounds) as running_stand:
         with running_stand.client() as client:
-            stand.wait_for(client, lambda report: bool(report["ready"]))
+            running_server.wait_for(client, lambda report: bool(report["ready"]))
         yield running_stand
 
 
@@ -159,7 +161,7 @@ def long_ask(stream: bool = False) -> dict[str, object]:
     return {"model": "base", "messages": TURNS, "stream": stream, "max_tokens": 140}
 
 
-def test_a_full_queue_says_when_to_come_back(crowded: stand.Stand) -> None:
+def test_a_full_queue_says_when_to_come_back(crowded: running_server.RunningServer) -> None:
     """429 with Retry-After for the third; a request that waits too long gets 504."""
     with crowded.client() as client, futures.ThreadPoolExecutor(3) as pool:
 
@@ -175,7 +177,7 @@ def test_a_full_queue_says_when_to_come_back(crowded: stand.Stand) -> None:
 
 
 @pytest.fixture
-def besieged(crowded: stand.Stand) -> Iterator[stand.Stand]:
+def besieged(crowded: running_server.RunningServer) -> Iterator[running_server.RunningServer]:
     """As many requests open as may be, and none of them sends its body."""
     url = httpx.URL(crowded.url)
     with ExitStack() as stack:
@@ -187,7 +189,9 @@ def besieged(crowded: stand.Stand) -> Iterator[stand.Stand]:
         yield crowded
 
 
-def test_probes_answer_however_many_requests_are_open(besieged: stand.Stand) -> None:
+def test_probes_answer_however_many_requests_are_open(
+    besieged: running_server.RunningServer,
+) -> None:
     """A busy pod is not a dead one; one more request is told when to come back."""
     with besieged.client() as client:
         for path in ("/health", "/ready", "/metrics"):
@@ -199,7 +203,9 @@ def test_probes_answer_however_many_requests_are_open(besieged: stand.Stand) -> 
             assert "open" in str(answer.json()["error"])
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(besieged: stand.Stand) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(
+    besieged: running_server.RunningServer,
+) -> None:
     """Its place is free again after the limit."""
     count = float(besieged.service.limits.open_requests)
     line = f'mens_server_refusals_total{{code="body_too_slow"}} {count}'
@@ -209,7 +215,9 @@ def test_a_body_that_does_not_come_is_not_waited_for(besieged: stand.Stand) -> N
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_slot(crowded: stand.Stand, stream: bool) -> None:
+def test_a_client_that_leaves_frees_its_slot(
+    crowded: running_server.RunningServer, stream: bool
+) -> None:
     """The slot is free long before the answer would have ended."""
     url = httpx.URL(crowded.url)
     body = json.dumps(long_ask(stream)).encode()
@@ -221,7 +229,7 @@ def test_a_client_that_leaves_frees_its_slot(crowded: stand.Stand, stream: bool)
     assert stats(crowded).generated_tokens < 100
 
 
-def stats(where: stand.Stand) -> generation.Stats:
+def stats(where: running_server.RunningServer) -> generation.Stats:
     assert where.service.engine is not None
     return where.service.engine.stats()
 
@@ -239,17 +247,17 @@ def wait_until(check: Callable[[], bool]) -> None:
     raise AssertionError("not within ten seconds")
 
 
-async def test_sigterm_drains(models: Path, bucket: stand.Bucket, tmp_path: Path) -> None:
+async def test_sigterm_drains(models: Path, bucket: running_server.Bucket, tmp_path: Path) -> None:
     """Readiness turns 503 at once, the running answer is finished, and the server returns."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     base = bucket.model("base", models / "base")
-    job = stand.job(base).model_copy(update={"host": "127.0.0.1", "port": port})
+    job = running_server.job(base).model_copy(update={"host": "127.0.0.1", "port": port})
     service = services.Service(limits.Limits(drain_delay_seconds=0.2), "base")
     runner = fake.FakeRunner(slots=1, max_context=200, step_seconds=0.01, answer_tokens=60)
     loader = model_loader.Loader(
-        job, service, fetch=bucket.fetch, build=stand.fake_engine(runner), scratch=tmp_path
+        job, service, fetch=bucket.fetch, build=running_server.fake_engine(runner), scratch=tmp_path
     )
     serving = asyncio.create_task(process.serve(job, service, loader))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

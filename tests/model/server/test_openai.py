@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from mens_server.engines import fake
-from tests.model.server import stand
+from tests.model.server import running_server
 
 pytestmark = pytest.mark.model
 
@@ -19,7 +19,7 @@ ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "How do I o
 
 
 @pytest.fixture
-def client(served: stand.Stand) -> openai.OpenAI:
+def client(served: running_server.RunningServer) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
 
 
@@ -27,7 +27,9 @@ def chat(client: openai.OpenAI, model: str = "a", **more: Any) -> Any:
     return client.chat.completions.create(model=model, messages=ASK, temperature=0, **more)
 
 
-def test_models_carry_their_license(client: openai.OpenAI, served: stand.Stand) -> None:
+def test_models_carry_their_license(
+    client: openai.OpenAI, served: running_server.RunningServer
+) -> None:
     """Base and adapters, each with digest, license and whether somebody must be named."""
     models = {model.id: model.model_dump() for model in client.models.list()}
     assert list(models) == ["base", "a", "b"]
@@ -37,7 +39,9 @@ def test_models_carry_their_license(client: openai.OpenAI, served: stand.Stand) 
     assert client.models.retrieve("b").id == "b"
 
 
-def test_an_answer_says_who_gave_it(client: openai.OpenAI, served: stand.Stand) -> None:
+def test_an_answer_says_who_gave_it(
+    client: openai.OpenAI, served: running_server.RunningServer
+) -> None:
     """The adapter's digest is the fingerprint and a header; base and adapters differ."""
     digests = {entry.name: entry.digest for entry in served.service.models.entries()}
     answers = {}
@@ -77,7 +81,7 @@ def test_a_stream_is_the_same_answer(client: openai.OpenAI) -> None:
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
-def test_the_wire_of_a_stream_ends_with_done(served: stand.Stand) -> None:
+def test_the_wire_of_a_stream_ends_with_done(served: running_server.RunningServer) -> None:
     """Server-sent events, one JSON each, then [DONE]."""
     body = {"model": "base", "messages": ASK, "stream": True, "max_tokens": 2}
     with served.client() as client:
@@ -123,7 +127,7 @@ def test_a_seed_repeats_an_answer(client: openai.OpenAI) -> None:
 
 
 def test_an_unknown_model_is_never_the_base(client: openai.OpenAI) -> None:
-    """404 model_not_found, for names that do not exist and for names that are no names."""
+    """404 model_not_found, for names that do not exist and for invalid names."""
     for name in ("c", "../base", "BASE", "s3://models/a", ""):
         with pytest.raises(openai.NotFoundError) as error:
             chat(client, model=name)
@@ -154,7 +158,7 @@ def test_an_unknown_model_is_never_the_base(client: openai.OpenAI) -> None:
     ],
 )
 def test_an_unsupported_parameter_is_named(
-    served: stand.Stand, parameter: str, value: object
+    served: running_server.RunningServer, parameter: str, value: object
 ) -> None:
     """400 with the parameter's name, never a silent shrug."""
     body = {"model": "a", "messages": ASK, parameter: value}
@@ -170,7 +174,7 @@ def test_an_unsupported_parameter_is_named(
     "content",
     [b"", b"{", b"[]", b"[" * 100_000, b'{"model": NaN}', b"\xff\xfe", b'{"model":"a"}', b"null"],
 )
-def test_a_body_that_is_none(served: stand.Stand, content: bytes) -> None:
+def test_a_body_that_is_none(served: running_server.RunningServer, content: bytes) -> None:
     """400 in OpenAI's shape for anything that is not the JSON the route takes."""
     with served.client() as client:
         answer = client.post("/v1/chat/completions", content=content)
@@ -221,7 +225,9 @@ def test_an_answer_can_be_sent_back_as_it_came(client: openai.OpenAI) -> None:
         ({"tool_calls": [{"id": "1"}]}, False),
     ],
 )
-def test_fields_of_messages(served: stand.Stand, change: dict[str, object], accepted: bool) -> None:
+def test_fields_of_messages(
+    served: running_server.RunningServer, change: dict[str, object], accepted: bool
+) -> None:
     """What asks nothing is accepted; the rest is a 400 that names the field."""
     turn = {"role": "assistant", "content": "hi", **change}
     body = {"model": "a", "messages": [*ASK, turn, *ASK], "max_tokens": 1}
@@ -246,7 +252,7 @@ def long_turn() -> dict[str, str]:
     return {"role": "user", "content": "x" * 500}
 
 
-def test_a_body_that_is_too_large(served: stand.Stand) -> None:
+def test_a_body_that_is_too_large(served: running_server.RunningServer) -> None:
     """413, whether the length is declared or not."""
     data = b"x" * ((1 << 20) + 1)
     with served.client() as client:
@@ -265,7 +271,7 @@ def test_a_failing_step_is_a_500_and_the_server_goes_on(client: openai.OpenAI) -
     assert chat(client).choices[0].message.content
 
 
-def test_what_is_no_route(served: stand.Stand) -> None:
+def test_what_is_no_route(served: running_server.RunningServer) -> None:
     """404 and 405 in OpenAI's shape; nothing loads or unloads models."""
     with served.client() as client:
         for method, path, status in (

@@ -24,7 +24,7 @@ import pytest
 
 from mens.artifacts import refs, s3
 from mens.runtime import jobs
-from tests.model.server import stand, tiny
+from tests.model.server import running_server, tiny
 from tests.support.s3 import S3Server, bucket, s3_server, s3_store
 
 __all__ = ["bucket", "s3_server", "s3_store"]
@@ -144,9 +144,9 @@ def test_a_real_model_answers(
     adapter: Path,
 ) -> None:
     """Ready with base and adapter, eight answers at once, one copy of the base, exit code 0."""
-    shelf = stand.Bucket(s3_store, bucket)
+    shelf = running_server.Bucket(s3_store, bucket)
     base = shelf.model("base", smollm2())
-    job = stand.job(base, a=shelf.adapter("a", adapter, base))
+    job = running_server.job(base, a=shelf.adapter("a", adapter, base))
     job = job.model_copy(update={"max_batch_size": 8, "max_tokens": 1024})
     program = launch(job)
     measured: dict[str, Any] = {"health": program.wait("/health")}
@@ -187,12 +187,14 @@ def test_wrong_credentials_are_said_and_waited_for(
     s3_server: S3Server,
 ) -> None:
     """/health is fine, /ready says StorageDenied, SIGTERM still ends it with 0."""
-    base = stand.Bucket(s3_store, bucket).model("base", models / "base")
+    base = running_server.Bucket(s3_store, bucket).model("base", models / "base")
     environ = {**s3_server.environ(), "AWS_SECRET_ACCESS_KEY": "wrong"}
     monkeypatch.setattr(S3Server, "environ", lambda _: environ)
-    program = launch(stand.job(base))
+    program = launch(running_server.job(base))
     program.wait("/health")
-    report = stand.wait_for(program.client, lambda report: report["reason"] == "StorageDenied")
+    report = running_server.wait_for(
+        program.client, lambda report: report["reason"] == "StorageDenied"
+    )
     assert "wrong" not in str(report)
     program.process.send_signal(signal.SIGTERM)
     assert program.process.wait(60) == 0
@@ -209,8 +211,8 @@ def test_a_base_that_is_refused_ends_the_program(
     shutil.copytree(models / "base", tmp_path / "evil")
     config = json.loads((tmp_path / "evil" / "config.json").read_text())
     (tmp_path / "evil" / "config.json").write_text(json.dumps({**config, "auto_map": {}}))
-    base = stand.Bucket(s3_store, bucket).model("evil", tmp_path / "evil")
-    program = launch(stand.job(base))
+    base = running_server.Bucket(s3_store, bucket).model("evil", tmp_path / "evil")
+    program = launch(running_server.job(base))
     assert program.process.wait(60) == jobs.ExitCode.INVALID_INPUT
     assert program.termination().reason == "BaseModelInvalid"
     assert "auto_map" in program.termination().message

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 
 def segment(slot: int, start: int, count: int) -> scheduling.Segment:
     return scheduling.Segment(
-        ticket=None,  # type: ignore[arg-type]  # the cache looks at places only
+        scheduled=None,  # type: ignore[arg-type]  # the cache looks at places only
         slot=slot,
         start=start,
         tokens=tuple(range(count)),

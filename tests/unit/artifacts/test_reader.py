@@ -91,7 +91,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_only_some_files(tmp_path: Path) -> None:
-    """Globs choose by the whole path, and the manifest still tells of all."""
+    """Globs match the whole path, and the manifest still lists all files."""
     store = memory_store.MemoryStore(["mens"])
     ref = published(
         store, tmp_path, {"config.json": b"1", "LICENSES/MIT.txt": b"2", "x.bin2": b"3"}

@@ -73,7 +73,7 @@ def test_a_declaration_that_agrees(tmp_path: Path, declared: str) -> None:
 
 @pytest.mark.parametrize("name", ["GPL-2", "GPL-3", "LGPL-2.1", "LGPL-3"])
 def test_the_hubs_names_of_the_gnu_licenses(tmp_path: Path, name: str) -> None:
-    """Hugging Face writes `gpl-3.0` where SPDX writes GPL-3.0-only; that is no conflict."""
+    """Hugging Face writes `gpl-3.0` where SPDX writes GPL-3.0-only; that is not a conflict."""
     short = name if "." in name else f"{name}.0"
     readme = f"---\nlicense: {short.lower()}\n---\n".encode()
     some.folder(tmp_path, {"config.json": b"{}", "README.md": readme})

@@ -37,7 +37,7 @@ QUESTION = questions.Question("Describe f.", "f", ("a", "b"), "f.py")
     ],
 )
 def test_only_name_and_parameters_in_order_are_right(said: str, verdict: str) -> None:
-    """Prose, a near miss and an answer that goes on are not right."""
+    """Prose, a near miss and an answer that continues are not right."""
     assert questions.Answer(QUESTION, said, 0.1).verdict == verdict
 
 

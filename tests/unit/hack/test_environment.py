@@ -79,7 +79,7 @@ def test_a_cache_folder_in_uv_toml_says_nothing_about_indexes(home: Path) -> Non
 
 @pytest.mark.parametrize(("pip", "uv"), [("15.5", "16"), ("7", "7"), ("soon", None)])
 def test_a_timeout_is_whole_seconds(pip: str, uv: str | None) -> None:
-    """uv stops at a fraction, and at anything that is no number."""
+    """uv stops at a fraction, and at anything that is not a number."""
     found = registries.uv_environment({}, [f"[global]\ntimeout = {pip}\n"])
     assert found.get("UV_HTTP_TIMEOUT") == uv
 
@@ -95,7 +95,7 @@ def test_uv_gets_the_configuration_of_pip() -> None:
 
 
 def test_configuration_of_uv_itself_wins() -> None:
-    """Whoever configured uv did not mean pip's index."""
+    """A configured uv does not use the index of pip."""
     found = registries.uv_environment(
         {"UV_INDEX_URL": "https://own.test", "UV_HTTP_TIMEOUT": "9"}, [MIRROR]
     )

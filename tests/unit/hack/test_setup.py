@@ -84,7 +84,7 @@ def test_processes_of_a_failed_step_end(tmp_path: Path) -> None:
 
 
 def test_after_an_optional_failure_the_other_steps_continue() -> None:
-    """Whoever needs the failed step fails with it, by name; the rest is made."""
+    """Steps that need the failed one fail with it, by name; the others run."""
     chosen = [step("bad", "exit 1"), step("above", "true", "bad"), step("other", "sleep 0.5")]
     outcome = runner.run(chosen, title="setup", optional={"bad", "above"})
     assert outcome.failed["above"] == "makes above needs bad, which failed"
@@ -184,7 +184,7 @@ def test_a_failed_step_affects_the_tiers_that_need_it() -> None:
 
 
 def test_the_setup_builds_all_that_a_node_needs() -> None:
-    """Otherwise every tier asks for room to build what is left, for ever."""
+    """Otherwise every tier keeps asking for room to build what is left."""
     assert set(toolsets.needed(node=True, kwok=False)) <= set(steps.BINARIES.command)
 
 

@@ -77,7 +77,7 @@ def test_other_files_do_not_change_the_key(root: Path, change: Callable[[Path], 
 
 
 def test_code_leaves_the_heavy_layer_alone(root: Path) -> None:
-    """The layer with torch is made anew for its requirements only."""
+    """The layer with torch is built again for its requirements only."""
     before = keys.key(HEAVY, root)
     (root / "src" / "a.py").write_text("changed")
     assert keys.key(HEAVY, root) == before

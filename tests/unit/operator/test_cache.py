@@ -35,7 +35,7 @@ def test_a_change_of_nothing_but_the_version_wakes_nobody() -> None:
 
 
 def test_what_was_deleted_does_not_come_back() -> None:
-    """A late answer about a deleted object is no news; a namesake with a new uid is."""
+    """A late event of a deleted object is ignored; one of a new object with its name is not."""
     known = cache.Cache(lambda _key, _obj: None)
     known.put(corpus("a", 5, uid="old"))
     known.drop(A, uid="old")

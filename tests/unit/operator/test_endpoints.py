@@ -91,7 +91,7 @@ async def test_missing_run_that_was_never_served_is_an_error(sim: Simulation) ->
     sim.apply(simulation.SERVE, adapters=other)
     await sim.settle()
     assert sim.status_and_reason(SERVE_KEY, "Ready") == ("False", "TrainRunNotFound")
-    assert served(sim) == (1, ["tuned"]), "what ran goes on"
+    assert served(sim) == (1, ["tuned"]), "the running configuration continues"
 
 
 async def test_run_that_trains_again_keeps_its_served_adapter(sim: Simulation) -> None:

@@ -154,7 +154,7 @@ async def test_a_hanging_api_server_ends_leadership_when_the_fence_falls() -> No
 async def test_a_refused_lease_is_said_once_and_tried_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without rights nobody leads; with them it goes on at once."""
+    """Without permissions nobody leads; with them it continues at once."""
     fake = in_memory.InMemoryApiServer()
 
     def forbid(_verb: str, _key: kinds.Key) -> None:

@@ -30,7 +30,7 @@ async def test_a_key_waits_for_its_earliest_deadline_once() -> None:
 
 
 async def test_failures_wait_longer_each_time_and_success_forgets() -> None:
-    """Back-off is per key, doubles, and starts anew."""
+    """Back-off is per key, doubles, and restarts."""
     time, pauses = ManualClock(), []
     work = queue.WorkQueue(time)
     work.add(A)
@@ -175,11 +175,11 @@ async def test_news_do_not_end_a_back_off_but_an_edit_does() -> None:
     work.add(A, reset_backoff=True)
     assert work.next_due() == 0.5
     await work.drain(reconcile, until=0.5)
-    assert work.next_due() == 1.0, "the back-off begins anew"
+    assert work.next_due() == 1.0, "the back-off restarts"
 
 
 async def test_an_edit_during_work_that_fails_is_worked_on_at_once() -> None:
-    """The failure was about what is no more."""
+    """The failure was about an object that does not exist anymore."""
     time, runs = ManualClock(), []
     work = queue.WorkQueue(time)
     work.add(A)

@@ -43,7 +43,7 @@ class Flaky(in_memory.InMemoryApiServer):
 async def test_after_410_the_follower_lists_again_else_it_keeps_its_version(
     end: Exception | None, lists: int
 ) -> None:
-    """Only 410 costs a list; a lost connection goes on from where it was."""
+    """Only 410 costs a list; a lost connection resumes at its version."""
     flaky = Flaky(end)
     known = cache.Cache(lambda _key, _obj: None)
     time = asyncio.get_running_loop().time

@@ -69,7 +69,7 @@ async def test_failed_run_follows_its_new_corpus(sim: Simulation) -> None:
 async def test_lost_job_does_not_count_the_previous_attempt_twice(
     sim: Simulation, how: str
 ) -> None:
-    """Attempt 2 goes on as attempt 2; what ended attempt 1 was counted once."""
+    """Attempt 2 resumes as attempt 2; what ended attempt 1 was counted once."""
     sim.apply(simulation.CORPUS, retry={"limit": 1})
     await sim.settle()
     await sim.start_pod(CORPUS_KEY)
@@ -190,7 +190,7 @@ async def test_full_scratch_volume_counts_as_an_attempt(sim: Simulation) -> None
 async def test_raised_deadline_applies_to_the_running_attempt(
     sim: Simulation,
 ) -> None:
-    """Killed by the old deadline, the run goes on under the new one."""
+    """Killed by the old deadline, the run resumes under the new one."""
     sim.apply(simulation.CORPUS, activeDeadlineSeconds=60)
     await sim.settle()
     await sim.start_pod(CORPUS_KEY)
@@ -269,7 +269,7 @@ async def test_end_survives_an_operator_that_cannot_read_the_spec(sim: Simulatio
 
 
 async def test_pods_of_another_namespace_are_ignored(sim: Simulation) -> None:
-    """A label is no proof of ownership: every client can set one."""
+    """A label does not prove ownership: every client can set one."""
     sim.apply(simulation.CORPUS)
     await sim.settle()
     await sim.start_pod(CORPUS_KEY)

@@ -33,7 +33,7 @@ def supervised(ask: supervisor.Ask, gaps: list[int]) -> supervisor.Supervisor:
 
 
 async def test_discovery_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CRD that is absent when kopf starts would leave it idle for ever."""
+    """A CRD that is absent when kopf starts would leave it idle indefinitely."""
     monkeypatch.setattr(supervisor, "_DISCOVERY_PAUSE", 0.01)
     answers: list[errors.NotFound | Mapping[str, Any]] = [
         errors.NotFound("404"),

@@ -1,9 +1,9 @@
-"""One queue of keys: each key is worked on once at a time, at its earliest deadline.
+"""The work queue: each key is processed once at a time, at its earliest deadline.
 
-Waking a key that waits moves it forward; waking one that is being worked on runs it once more
-afterwards. Failures wait longer each time, whoever wakes the key meanwhile: a failed reconcile
-may have written something, and the news of that must not start it again at once. Only what begins
-`reset_backoff`, as an edit does, ends a back-off. That is all a level-triggered operator needs.
+Adding a waiting key moves it forward. Adding a key that is being processed runs it once more
+afterwards. A failed key waits longer each time, even if it is added again: a failed reconcile can
+have written something, and the event of that write must not start it again at once. Only an edit
+(`reset_backoff`) ends a back-off. A level-triggered operator needs nothing else.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Supervisor:
         self.restart()
 
     def restart(self) -> None:
-        """Make kopf end, so that it is started anew."""
+        """End kopf; the supervisor starts it again."""
         if self._runner is not None:
             self._runner.stop()
 

@@ -15,8 +15,8 @@ from mens_server.app import service as services
 from mens_server.protocol import errors
 
 SHAPES: Final = {
-    "/v1/": errors.Refusal.to_openai,
-    "/api/": errors.Refusal.to_ollama,
+    "/v1/": errors.Rejection.to_openai,
+    "/api/": errors.Rejection.to_ollama,
 }
 """Paths whose requests are counted, and how they are told."""
 

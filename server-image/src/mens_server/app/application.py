@@ -20,7 +20,7 @@ def build(service: services.Service) -> Starlette:
         status = error.status_code if isinstance(error, HTTPException) else 500
         kind = errors.MethodNotAllowed if status == 405 else errors.RouteNotFound
         refusal = kind(f"{request.method} {request.url.path[:200]} is not a route of this server.")
-        return http.refuse(service, refusal, errors.Refusal.to_openai)
+        return http.refuse(service, refusal, errors.Rejection.to_openai)
 
     return Starlette(
         routes=[*probes.routes(service), *openai.routes(service), *ollama.routes(service)],

@@ -69,14 +69,14 @@ def facts(entry: catalog.Entry) -> dict[str, str]:
 def guarded(
     service: services.Service,
     handler: Callable[[Request], Awaitable[Response]],
-    shape: Callable[[errors.Refusal], dict[str, Any]],
+    shape: Callable[[errors.Rejection], dict[str, Any]],
 ) -> Callable[[Request], Awaitable[Response]]:
     """A handler whose refusals become answers in the protocol's shape."""
 
     async def guard(request: Request) -> Response:
         try:
             return await handler(request)
-        except errors.Refusal as refusal:
+        except errors.Rejection as refusal:
             return refuse(service, refusal, shape)
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
@@ -90,8 +90,8 @@ def guarded(
 
 def refuse(
     service: services.Service,
-    refusal: errors.Refusal,
-    shape: Callable[[errors.Refusal], dict[str, Any]],
+    refusal: errors.Rejection,
+    shape: Callable[[errors.Rejection], dict[str, Any]],
 ) -> Response:
     """Answer with a refusal."""
     service.metrics.refused(refusal.code)

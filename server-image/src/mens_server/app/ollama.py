@@ -23,7 +23,7 @@ def routes(service: services.Service) -> list[Route]:
     pages = _Pages(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return http.guarded(service, handler, errors.Refusal.to_ollama)
+        return http.guarded(service, handler, errors.Rejection.to_ollama)
 
     return [
         Route("/", guard(pages.greeting), methods=["GET"]),
@@ -136,7 +136,7 @@ class _Lines:
                     yield json.dumps(last) + "\n"
                 elif delta.text:
                     yield self._line(delta.text, done=False)
-        except errors.Refusal as refusal:
+        except errors.Rejection as refusal:
             yield json.dumps(refusal.to_ollama()) + "\n"
         finally:
             close = getattr(answer.deltas, "aclose", None)

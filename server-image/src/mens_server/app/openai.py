@@ -24,7 +24,7 @@ def routes(service: services.Service) -> list[Route]:
     pages = _Pages(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return http.guarded(service, handler, errors.Refusal.to_openai)
+        return http.guarded(service, handler, errors.Rejection.to_openai)
 
     return [
         Route("/v1/models", guard(pages.models), methods=["GET"]),
@@ -151,7 +151,7 @@ async def _chat_chunks(
         if wants_usage:
             yield head.chunk([], usage=openai.usage(answer.prompt_tokens, tokens))
         yield "data: [DONE]\n\n"
-    except errors.Refusal as refusal:
+    except errors.Rejection as refusal:
         yield _event(refusal.to_openai())
     finally:
         await _close(answer)
@@ -170,7 +170,7 @@ async def _text_chunks(
         if wants_usage:
             yield head.chunk([], usage=openai.usage(answer.prompt_tokens, tokens))
         yield "data: [DONE]\n\n"
-    except errors.Refusal as refusal:
+    except errors.Rejection as refusal:
         yield _event(refusal.to_openai())
     finally:
         await _close(answer)

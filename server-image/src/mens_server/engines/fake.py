@@ -91,7 +91,7 @@ class FakeRunner:
         self.loaded.append(adapter.digest)
 
     def _draw(self, segment: scheduling.Segment) -> int:
-        request, position = segment.ticket.request, segment.ticket.generated
+        request, position = segment.scheduled.request, segment.scheduled.generated
         if ord(FAIL) in request.prompt:
             raise ArithmeticError("the prompt asked the fake engine to fail")
         if position >= self._answer_tokens:

@@ -91,7 +91,7 @@ class Engine(Protocol):
         """Load an adapter between two steps; blocks, call it from a thread.
 
         Raises:
-            checks.Refused: Its files are not an adapter that this engine can load.
+            InvalidModelError: Its files are not an adapter that this engine can load.
         """
         ...
 

@@ -19,11 +19,11 @@ TOKEN_BUDGET: Final = 256
 
 
 @dataclass(eq=False, slots=True)
-class Ticket:
+class ScheduledRequest:
     """A request in progress."""
 
     request: generation.Generation
-    deliver: Callable[[generation.TokenEvent | errors.Refusal], None]
+    deliver: Callable[[generation.TokenEvent | errors.Rejection], None]
     """Called from the engine's thread with each event, or with why there will be no more."""
     slot: int = -1
     """Index of its key-value slot; -1 while it waits."""
@@ -44,7 +44,7 @@ class Ticket:
 class Segment:
     """What one request computes in one step."""
 
-    ticket: Ticket
+    scheduled: ScheduledRequest
     slot: int
     """Its key-value slot."""
     start: int
@@ -74,16 +74,16 @@ class Schedule:
         self._vocabulary = vocabulary
         self._stop_tokens = stop_tokens
         self._token_budget = max(token_budget, slots)
-        self._waiting: collections.deque[Ticket] = collections.deque()
-        self._running: dict[int, Ticket] = {}
+        self._waiting: collections.deque[ScheduledRequest] = collections.deque()
+        self._running: dict[int, ScheduledRequest] = {}
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return sum(not ticket.canceled for ticket in self._waiting)
+        return sum(not scheduled.canceled for scheduled in self._waiting)
 
     @property
-    def running(self) -> tuple[Ticket, ...]:
+    def running(self) -> tuple[ScheduledRequest, ...]:
         """Requests that hold a slot."""
         return tuple(self._running.values())
 
@@ -92,9 +92,9 @@ class Schedule:
         """Whether there is anything to do."""
         return bool(self._waiting or self._running)
 
-    def add(self, ticket: Ticket) -> None:
+    def add(self, scheduled: ScheduledRequest) -> None:
         """Queue a request, or say why not."""
-        request = ticket.request
+        request = scheduled.request
         needed = len(request.prompt) + request.max_tokens
         if not request.prompt:
             raise errors.InvalidRequest("The prompt is empty.", param="prompt")
@@ -116,8 +116,8 @@ class Schedule:
                 f"{self.waiting} requests wait and {len(self._running)} run: try again later.",
                 retry_after_seconds=1 + self.waiting // max(1, self.slots),
             )
-        ticket.tokens = list(request.prompt)
-        self._waiting.append(ticket)
+        scheduled.tokens = list(request.prompt)
+        self._waiting.append(scheduled)
 
     def plan(self) -> list[Segment]:
         """Let requests leave and join, and share the next step among them."""
@@ -126,49 +126,49 @@ class Schedule:
         budget = self._token_budget
         segments = []
         # Answers in progress lack exactly one token; they come first.
-        for ticket in sorted(self._running.values(), key=_in_prompt):
-            count = min(_missing(ticket), budget)
+        for scheduled in sorted(self._running.values(), key=_in_prompt):
+            count = min(_missing(scheduled), budget)
             if count:
-                segments.append(_segment(ticket, count))
+                segments.append(_segment(scheduled, count))
                 budget -= count
         return segments
 
     def apply(
         self, segments: Sequence[Segment], drawn: Sequence[int]
-    ) -> Iterator[tuple[Ticket, generation.TokenEvent]]:
+    ) -> Iterator[tuple[ScheduledRequest, generation.TokenEvent]]:
         """Record a step's result; `drawn` has one token per segment that samples, in order."""
         tokens = iter(drawn)
         for segment in segments:
-            ticket = segment.ticket
-            ticket.computed += len(segment.tokens)
+            scheduled = segment.scheduled
+            scheduled.computed += len(segment.tokens)
             if not segment.sample:
                 continue
             token = next(tokens)
-            ticket.tokens.append(token)
-            finish = self._finish(ticket, token)
+            scheduled.tokens.append(token)
+            finish = self._finish(scheduled, token)
             if finish is not None:
-                del self._running[ticket.slot]
-            yield ticket, generation.TokenEvent(token, finish)
+                del self._running[scheduled.slot]
+            yield scheduled, generation.TokenEvent(token, finish)
 
-    def take_all(self) -> list[Ticket]:
+    def take_all(self) -> list[ScheduledRequest]:
         """Remove and return every request: the engine ends."""
         everything = [*self._running.values(), *self._waiting]
         self._running.clear()
         self._waiting.clear()
         return everything
 
-    def take(self, segments: Sequence[Segment]) -> list[Ticket]:
+    def take(self, segments: Sequence[Segment]) -> list[ScheduledRequest]:
         """Remove and return the requests of a step that failed."""
         return [
-            ticket
+            scheduled
             for segment in segments
-            if (ticket := self._running.pop(segment.slot, None)) is not None
+            if (scheduled := self._running.pop(segment.slot, None)) is not None
         ]
 
-    def _finish(self, ticket: Ticket, token: int) -> generation.Finish | None:
+    def _finish(self, scheduled: ScheduledRequest, token: int) -> generation.Finish | None:
         if token in self._stop_tokens:
             return generation.Finish.STOP
-        if ticket.generated >= ticket.request.max_tokens:
+        if scheduled.generated >= scheduled.request.max_tokens:
             return generation.Finish.LENGTH
         return None
 
@@ -181,25 +181,25 @@ class Schedule:
         # The lowest free slot keeps the slots in use contiguous, so attention reads a view.
         free = (slot for slot in range(self.slots) if slot not in self._running)
         while self._waiting and (slot := next(free, None)) is not None:
-            ticket = self._waiting.popleft()
-            ticket.slot = slot
-            self._running[slot] = ticket
+            scheduled = self._waiting.popleft()
+            scheduled.slot = slot
+            self._running[slot] = scheduled
 
 
-def _missing(ticket: Ticket) -> int:
-    return len(ticket.tokens) - ticket.computed
+def _missing(scheduled: ScheduledRequest) -> int:
+    return len(scheduled.tokens) - scheduled.computed
 
 
-def _in_prompt(ticket: Ticket) -> bool:
-    return _missing(ticket) != 1
+def _in_prompt(scheduled: ScheduledRequest) -> bool:
+    return _missing(scheduled) != 1
 
 
-def _segment(ticket: Ticket, count: int) -> Segment:
-    start, end = ticket.computed, ticket.computed + count
+def _segment(scheduled: ScheduledRequest, count: int) -> Segment:
+    start, end = scheduled.computed, scheduled.computed + count
     return Segment(
-        ticket=ticket,
-        slot=ticket.slot,
+        scheduled=scheduled,
+        slot=scheduled.slot,
         start=start,
-        tokens=tuple(ticket.tokens[start:end]),
-        sample=end == len(ticket.tokens),
+        tokens=tuple(scheduled.tokens[start:end]),
+        sample=end == len(scheduled.tokens),
     )

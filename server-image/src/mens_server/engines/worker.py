@@ -72,7 +72,7 @@ class Runner(Protocol):
         ...
 
 
-class LoopEngine:
+class WorkerEngine:
     """An engine of a runner and a thread."""
 
     def __init__(self, runner: Runner, *, max_queue: int) -> None:
@@ -114,14 +114,14 @@ class LoopEngine:
     def submit(self, request: generation.Generation) -> interface.TokenStream:
         """Queue a request; must be called in the event loop that reads its events."""
         stream = _Stream(asyncio.get_running_loop(), self._wake)
-        ticket = scheduling.Ticket(request=request, deliver=stream.deliver)
-        stream.ticket = ticket
+        scheduled = scheduling.ScheduledRequest(request=request, deliver=stream.deliver)
+        stream.scheduled = scheduled
         with self._wake:
             if self._draining or self._closed:
                 raise errors.Unavailable("The server is shutting down: ask another replica.")
             if request.adapter is not None and request.adapter not in self._adapters:
                 raise errors.ModelNotFound("This adapter is not loaded.", param="model")
-            self._schedule.add(ticket)
+            self._schedule.add(scheduled)
             self._wake.notify_all()
         return stream
 
@@ -206,8 +206,8 @@ class LoopEngine:
             self._touch()
         with self._wake:
             left = self._schedule.take_all()
-        for ticket in left:
-            ticket.deliver(errors.Unavailable("The server stopped before the answer ended."))
+        for scheduled in left:
+            scheduled.deliver(errors.Unavailable("The server stopped before the answer ended."))
 
     def _step(self, segments: list[scheduling.Segment]) -> None:
         drawn = self._drawn(segments)
@@ -219,10 +219,10 @@ class LoopEngine:
             events = list(self._schedule.apply(done, tokens))
             self._steps += 1
             self._generated += len(tokens)
-        for ticket in failed:
-            ticket.deliver(errors.EngineFailed("The engine failed on this request."))
-        for ticket, event in events:
-            ticket.deliver(event)
+        for scheduled in failed:
+            scheduled.deliver(errors.EngineFailed("The engine failed on this request."))
+        for scheduled, event in events:
+            scheduled.deliver(event)
 
     def _drawn(self, segments: list[scheduling.Segment]) -> dict[scheduling.Segment, list[int]]:
         """What each segment drew: one token if it samples, else none; those that fail are left out.
@@ -248,14 +248,14 @@ class LoopEngine:
 class _Stream:
     """Carries events from the engine's thread to one reader in an event loop."""
 
-    ticket: scheduling.Ticket
+    scheduled: scheduling.ScheduledRequest
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: threading.Condition) -> None:
         self._loop = loop
         self._wake = wake
-        self._events: asyncio.Queue[generation.TokenEvent | errors.Refusal] = asyncio.Queue()
+        self._events: asyncio.Queue[generation.TokenEvent | errors.Rejection] = asyncio.Queue()
 
-    def deliver(self, event: generation.TokenEvent | errors.Refusal) -> None:
+    def deliver(self, event: generation.TokenEvent | errors.Rejection) -> None:
         """Hand over one event; called from the engine's thread."""
         try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
@@ -265,7 +265,7 @@ class _Stream:
     async def __aiter__(self) -> AsyncIterator[generation.TokenEvent]:
         while True:
             event = await self._events.get()
-            if isinstance(event, errors.Refusal):
+            if isinstance(event, errors.Rejection):
                 raise event
             yield event
             if event.finish is not None:
@@ -273,4 +273,4 @@ class _Stream:
 
     def cancel(self) -> None:
         """Free the slot before the next step."""
-        self.ticket.canceled = True
+        self.scheduled.canceled = True

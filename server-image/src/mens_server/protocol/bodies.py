@@ -31,9 +31,9 @@ class Body(pydantic.BaseModel):
         try:
             value = json.loads(data, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise errors.InvalidRequest("The body is no JSON.") from error
+            raise errors.InvalidRequest("The body is not JSON.") from error
         if not isinstance(value, dict):
-            raise errors.InvalidRequest("The body is no JSON object.")
+            raise errors.InvalidRequest("The body is not a JSON object.")
         try:
             return cls.model_validate(value)
         except pydantic.ValidationError as error:
@@ -58,7 +58,7 @@ def unsupported(field: str, why: str) -> pydantic_core.PydanticCustomError:
     return pydantic_core.PydanticCustomError(_UNSUPPORTED, "{why}", {"field": field, "why": why})
 
 
-def _refusal(error: pydantic.ValidationError) -> errors.Refusal:
+def _refusal(error: pydantic.ValidationError) -> errors.Rejection:
     first = error.errors(include_url=False, include_input=False)[0]
     context = first.get("ctx", {})
     place = (*first["loc"], context["field"]) if first["type"] == _UNSUPPORTED else first["loc"]
@@ -81,4 +81,4 @@ def _same(value: Any, neutral: Any) -> bool:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 
-class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not a defect
+class Rejection(Exception):  # noqa: N818  # a rejected request is not a defect
     """A request that is not answered, and what to tell its sender."""
 
     status: ClassVar[int] = 400
@@ -35,51 +35,51 @@ class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not a defect
         return {"error": self.message}
 
 
-class InvalidRequest(Refusal):
+class InvalidRequest(Rejection):
     """The body is not what the route takes."""
 
 
-class UnsupportedParameter(Refusal):
+class UnsupportedParameter(Rejection):
     """The body asks for something that this server does not do; never ignored silently."""
 
     code = "unsupported_parameter"
 
 
-class ContextTooLong(Refusal):
+class ContextTooLong(Rejection):
     """Prompt and answer do not fit into the context."""
 
     code = "context_length_exceeded"
 
 
-class ModelNotFound(Refusal):
+class ModelNotFound(Rejection):
     """No base or adapter has this name; the base never answers in its place."""
 
     status = 404
     code = "model_not_found"
 
 
-class RouteNotFound(Refusal):
+class RouteNotFound(Rejection):
     """The path does not exist."""
 
     status = 404
     code = "not_found"
 
 
-class MethodNotAllowed(Refusal):
+class MethodNotAllowed(Rejection):
     """The path exists, but not for this method."""
 
     status = 405
     code = "method_not_allowed"
 
 
-class NotImplementedHere(Refusal):
+class NotImplementedHere(Rejection):
     """The route exists at others; this server says so instead of pretending."""
 
     status = 501
     code = "not_implemented"
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(Rejection):
     """The body is larger than the limit."""
 
     status = 413
@@ -87,7 +87,7 @@ class BodyTooLarge(Refusal):
     leaves_body = True
 
 
-class BodyTooSlow(Refusal):
+class BodyTooSlow(Rejection):
     """The body did not arrive in time."""
 
     status = 408
@@ -95,7 +95,7 @@ class BodyTooSlow(Refusal):
     leaves_body = True
 
 
-class QueueFull(Refusal):
+class QueueFull(Rejection):
     """As many requests wait as may wait."""
 
     status = 429
@@ -114,7 +114,7 @@ class TooManyOpen(QueueFull):
     leaves_body = True
 
 
-class Unavailable(Refusal):
+class Unavailable(Rejection):
     """Not ready yet, or draining."""
 
     status = 503
@@ -126,7 +126,7 @@ class Unavailable(Refusal):
         self.retry_after_seconds = retry_after_seconds
 
 
-class DeadlineExceeded(Refusal):
+class DeadlineExceeded(Rejection):
     """The answer took longer than the limit."""
 
     status = 504
@@ -134,7 +134,7 @@ class DeadlineExceeded(Refusal):
     code = "deadline_exceeded"
 
 
-class EngineFailed(Refusal):
+class EngineFailed(Rejection):
     """A defect of ours."""
 
     status = 500

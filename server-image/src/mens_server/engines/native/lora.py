@@ -108,7 +108,7 @@ def read(folder: Path, model: nn.Module) -> Layers:
     """Read a PEFT folder and check that every tensor fits a linear layer of the model.
 
     Raises:
-        checks.Refused: It is not a LoRA adapter of this model.
+        InvalidModelError: It is not a LoRA adapter of this model.
     """
     config = adapter_config.read(folder)
     path = folder / "adapter_model.safetensors"
@@ -233,7 +233,7 @@ def _fitting(
     return linear
 
 
-def _invalid(message: str) -> model_validation.Refused:
-    return model_validation.Refused(
+def _invalid(message: str) -> model_validation.InvalidModelError:
+    return model_validation.InvalidModelError(
         reasons.ADAPTER_INVALID, f"{message} Train or publish it again."
     )

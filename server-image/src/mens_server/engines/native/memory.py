@@ -50,19 +50,19 @@ class Fit:
 
 
 def fit(needs: Needs, asked: int, limit: int | None, *, gpu: bool = False) -> Fit:
-    """As many slots as asked for, or as fit into `limit` bytes; None is no limit.
+    """Return the requested slots, or as many as fit into `limit` bytes (None: unlimited).
 
     Fewer slots make requests wait and change no answer, so that is what happens, and it is said.
     With `gpu` the limit is that of a GPU, which no field of the spec can raise.
 
     Raises:
-        checks.Refused: Not even one slot fits.
+        InvalidModelError: Not even one slot fits.
     """
     if limit is None:
         return Fit(asked)
     slots = min(asked, (limit - needs.fixed) // needs.slot)
     if slots < 1:
-        raise model_validation.Refused(reasons.DOES_NOT_FIT, _refusal(needs, limit, gpu))
+        raise model_validation.InvalidModelError(reasons.DOES_NOT_FIT, _refusal(needs, limit, gpu))
     if slots == asked:
         return Fit(asked)
     return Fit(

@@ -94,14 +94,14 @@ class NativeRunner:
         """Compute the segments and draw a token for each that samples, in the given order."""
         for segment in segments:
             if segment.start == 0:
-                self._sampler.begin(segment.slot, segment.ticket.request.sampling)
+                self._sampler.begin(segment.slot, segment.scheduled.request.sampling)
         asking = [segment for segment in segments if segment.sample]
         try:
             logits = self.logits(segments)
             return self._sampler.draw(
                 logits,
                 [segment.slot for segment in asking],
-                [segment.ticket.request.sampling for segment in asking],
+                [segment.scheduled.request.sampling for segment in asking],
             )
         except Exception:
             self._cache.forget(segments)
@@ -122,7 +122,7 @@ class NativeRunner:
             last[segment.slot] = end - 1
         keep = [last[segment.slot] for segment in segments if segment.sample]
         self._bank.choose(
-            [(segment.ticket.request.adapter, len(segment.tokens)) for segment in row], keep
+            [(segment.scheduled.request.adapter, len(segment.tokens)) for segment in row], keep
         )
         result = self._model(
             input_ids=torch.tensor([tokens], device=self._device),
@@ -171,7 +171,7 @@ def load(
         limit: Bytes of memory; None bounds nothing.
 
     Raises:
-        checks.Refused: The folder is not a model that this server can load, or it does not fit.
+        InvalidModelError: The folder is not a model that this server can load, or it does not fit.
     """
     import transformers  # noqa: PLC0415  # seconds of import; HTTP answers meanwhile
 
@@ -191,9 +191,9 @@ def load(
             use_safetensors=True,
             local_files_only=True,
         )
-        texts = tokenizer.FolderTokenizer(folder)
+        folder_tokenizer = tokenizer.FolderTokenizer(folder)
     except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
-        raise model_validation.Refused(
+        raise model_validation.InvalidModelError(
             reasons.BASE_MODEL_INVALID, f"The base model cannot be loaded: {error}"
         ) from error
     context = min(max_context, _longest(config))
@@ -203,8 +203,8 @@ def load(
     model.to(device).eval().requires_grad_(False)
     return NativeRunner(
         model,
-        texts,
-        stop_tokens=stop_tokens(folder, settings, texts.stop_token),
+        folder_tokenizer,
+        stop_tokens=stop_tokens(folder, settings, folder_tokenizer.stop_token),
         slots=fits.slots,
         max_context=context,
         threads=threads,

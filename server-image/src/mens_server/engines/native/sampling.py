@@ -39,7 +39,7 @@ class Sampler:
         if not slots:
             return []
         # A row with a NaN would end in an arbitrary token; an error is the honest answer. It comes
-        # before anything is drawn: the rows that are right are drawn anew, from the same seeds.
+        # before anything is drawn: the valid rows are drawn again, from the same seeds.
         if not torch.isfinite(logits).all():
             raise ArithmeticError("the model produced logits that are not finite")
         greedy: list[int] = logits.argmax(dim=-1).tolist()

@@ -92,11 +92,11 @@ def job(base: refs.ArtifactRef, **adapters: refs.ArtifactRef) -> jobs.ServeJob:
 
 def fake_engine(runner: fake.FakeRunner, max_queue: int = 4) -> model_loader.BuildEngine:
     """Builds the fake engine, whatever the folder."""
-    return lambda _: worker.LoopEngine(runner, max_queue=max_queue)
+    return lambda _: worker.WorkerEngine(runner, max_queue=max_queue)
 
 
 @dataclass
-class Stand:
+class RunningServer:
     """A running server."""
 
     url: str
@@ -116,7 +116,7 @@ def stand(
     scratch: Path,
     build: Callable[[Path], interface.Engine],
     bounds: limits.Limits = QUICK,
-) -> Iterator[Stand]:
+) -> Iterator[RunningServer]:
     """Run a server in a thread."""
     service = services.Service(bounds, work.base_name)
     loader = model_loader.Loader(work, service, fetch=bucket.fetch, build=build, scratch=scratch)
@@ -124,7 +124,7 @@ def stand(
     loading_thread = loader.start(ends.append)
     with listening(service) as url:
         try:
-            yield Stand(url, service, ends)
+            yield RunningServer(url, service, ends)
         finally:
             loader.stop()
             loading_thread.join(timeout=30)
