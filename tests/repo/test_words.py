@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 REPLACEMENTS = {
     r"\banew\b": "again",
-    r"\b[Ww]hoever\b": "the client that",
-    r"\b[Ss]hall\b": "must or will",
+    r"(?i)\bwhoever\b": "the client that",
+    r"(?i)\bshall\b": "must or will",
     r"\bgoes? on\b(?! to)": "continues or resumes",
     r"(?<!there )(?<!There )\b(is|are|was) no\b(?! longer| more than)": "is not a",
     r"\bnobody needs?\b": "no action required",
