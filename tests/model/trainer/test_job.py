@@ -405,9 +405,7 @@ def test_a_running_transfer_ends_before_its_folder_is_removed(
     code, termination = platform.run(*inputs)
     assert (code, termination.reason) == (jobs.ExitCode.INVALID_INPUT, reasons.DIGEST_MISMATCH)
     assert ended.wait(30)
-    time.sleep(
-        0.2
-    )  # a transfer that did not stop would create its file now
+    time.sleep(0.2)  # a transfer that did not stop would create its file now
     assert list((platform.disk / "scratch").iterdir()) == []
 
 
