@@ -32,6 +32,7 @@ __all__ = [
     "test_apply_leaves_foreign_fields_and_takes_back_its_own",
     "test_create_twice_is_a_conflict",
     "test_delete_minds_the_uid",
+    "test_delete_waits_for_finalizers",
     "test_generation_counts_specs_only",
     "test_pages_hold_everything_once",
     "test_replace_minds_the_version",
@@ -252,6 +253,20 @@ async def test_delete_minds_the_uid(world: World) -> None:
     assert not await world.cluster.delete(key)
 
 
+async def test_delete_waits_for_finalizers(world: World) -> None:
+    """An object with a finalizer stays with a deletionTimestamp until the finalizer is removed."""
+    held = job(world, "held")
+    held["metadata"]["finalizers"] = ["mens.test/hold"]
+    made = await world.cluster.apply(held)
+    key = world.key("held")
+    assert await world.cluster.delete(key, uid=made["metadata"]["uid"])
+    found = await world.cluster.get(key)
+    assert found is not None
+    assert found["metadata"]["deletionTimestamp"]
+    await world.cluster.replace({**found, "metadata": {**found["metadata"], "finalizers": []}})
+    await _until(lambda: world.cluster.get(key), lambda found: found is None)
+
+
 async def test_pages_hold_everything_once(world: World) -> None:
     """Paged lists together are the list."""
     for number in range(5):
@@ -303,7 +318,7 @@ async def test_watch_yields_each_change_in_order(world: World) -> None:
 
 
 async def test_a_follower_lists_again_after_410(world: World) -> None:
-    """A tested whose version is too old finds out what vanished meanwhile."""
+    """A reflector whose version is too old finds out what vanished meanwhile."""
     known = cache.Cache(lambda _key, _obj: None)
     await world.cluster.apply(job(world, "stays"))
     gone = await world.cluster.apply(job(world, "vanishes"))

@@ -1,8 +1,10 @@
-"""A cluster in memory with the API server's semantics, as far as the operator can tell them apart.
+"""An in-memory API server, with the semantics that the operator can observe.
 
-resourceVersion conflicts, field ownership of server-side apply, generation, watches with bookmarks
-and 410, garbage collection by owner. `tests/.../test_port_contract.py` runs the same tests against
-this and against a real API server. It also is the place of fault injection: `before_write`.
+It has conflicts by resourceVersion, field ownership of server-side apply, generations, pages,
+watches with bookmarks and 410, finalizers, and garbage collection by owner. One contract suite runs
+against it and against a real API server (`tests/support/port_contract.py`). Tests inject faults
+with `before_write` and `after_write`. It has no schemas, no defaults, no admission and no
+namespaces: an object is stored as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mens_operator.cluster import errors, kinds, managed_fields, port
+from mens_operator.cluster import errors, kinds, managed_fields, port, selection
 
 _GENERATED: Final = {*kinds.RESOURCES, kinds.JOB, kinds.DEPLOYMENT}
 """Kinds whose generation counts changes of the spec."""
@@ -22,13 +24,21 @@ _STATUS_APART: Final = {*kinds.RESOURCES, kinds.JOB, kinds.DEPLOYMENT, kinds.POD
 """Kinds with a status subresource: a write of the object never touches the status."""
 
 
+_SERVER_FIELDS: Final = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "resourceVersion",
+    "generation",
+)
+"""Fields of the metadata that only the API server writes."""
 _TRACKED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds that show in `metadata.managedFields` what the operator has applied and still owns."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """One write that somebody asked for."""
+    """One write through the port."""
 
     verb: str
     key: kinds.Key
@@ -43,17 +53,17 @@ class _Stored:
 
 
 class InMemoryApiServer:
-    """Implements `port.Cluster`; `put`, `set_status` and `remove` play everybody else."""
+    """Implements `port.Cluster`; `put`, `set_status` and `remove` act as every other client."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.writes: list[Write] = []
-        """Every write through the port, in order; those of the other side are not in it."""
+        """Every write through the port, in order; writes of other clients are not included."""
         self.before_write: Callable[[str, kinds.Key], None] = lambda _verb, _key: None
         """Called before each write through the port; raise to make it fail."""
         self.after_write: Callable[[str, kinds.Key], None] = lambda _verb, _key: None
         """Called after each write through the port; raise to lose the answer of a done write."""
         self.collects_at_once = True
-        """Whether what a deleted object owned goes with it; if not, `collect` takes it away."""
+        """Whether dependents are deleted with their owner; otherwise `collect` deletes them."""
         self._clock = clock
         self._objects: dict[kinds.Key, _Stored] = {}
         self._version = 100
@@ -79,16 +89,21 @@ class InMemoryApiServer:
         limit: int = 500,
         more: str | None = None,
     ) -> port.Page:
-        """See `port.Cluster`; the token is the offset."""
+        """See `port.Cluster`; the token is the offset and the version of the first page."""
+        offset, _, version = (more or f"0@{self._version}").partition("@")
+        if int(version) < self._oldest:
+            raise errors.Gone("410: the provided continue parameter is too old")
         found = [
             stored.object
             for key, stored in sorted(self._objects.items(), key=lambda item: str(item[0]))
-            if key.kind == kind and _in(key, namespace) and _selects(selector, stored.object)
+            if key.kind == kind
+            and selection.in_namespace(key, namespace)
+            and selection.matches(selector, stored.object)
         ]
-        start = int(more or 0)
-        rest = str(start + limit) if len(found) > start + limit else None
+        start = int(offset)
+        rest = f"{start + limit}@{version}" if len(found) > start + limit else None
         page = tuple(copy.deepcopy(found[start : start + limit]))
-        return port.Page(page, str(self._version), rest)
+        return port.Page(page, version, rest)
 
     async def watch(
         self,
@@ -111,11 +126,11 @@ class InMemoryApiServer:
                 seen = version
                 if change.type == "BOOKMARK":
                     yield copy.deepcopy(change)
-                elif kinds.of(change.object) == kind and _in(
+                elif kinds.of(change.object) == kind and selection.in_namespace(
                     kinds.key_of(change.object), namespace
                 ):
-                    for told in _told(selector, change, before):
-                        yield copy.deepcopy(told)
+                    for selected in selection.changes(selector, change, before):
+                        yield copy.deepcopy(selected)
             left = end - loop.time()
             if left <= 0:
                 return
@@ -133,17 +148,17 @@ class InMemoryApiServer:
     async def apply(self, obj: kinds.Object) -> kinds.Object:
         """See `port.Cluster`."""
         key = kinds.key_of(obj)
-        return self._asked("apply", key, lambda: self._apply(key, obj, sub=None))
+        return self._write("apply", key, lambda: self._apply(key, obj, sub=None))
 
     async def apply_status(self, obj: kinds.Object) -> kinds.Object:
         """See `port.Cluster`."""
         key = kinds.key_of(obj)
-        return self._asked("apply_status", key, lambda: self._apply(key, obj, sub="status"))
+        return self._write("apply_status", key, lambda: self._apply(key, obj, sub="status"))
 
     async def create(self, obj: kinds.Object) -> kinds.Object:
         """See `port.Cluster`."""
         key = kinds.key_of(obj)
-        return self._asked("create", key, lambda: self._create(key, obj))
+        return self._write("create", key, lambda: self._create(key, obj))
 
     async def replace(self, obj: kinds.Object) -> kinds.Object:
         """See `port.Cluster`."""
@@ -154,7 +169,7 @@ class InMemoryApiServer:
             _require_version(stored.object, obj)
             return self._store(key, {**copy.deepcopy(dict(obj))}, stored)
 
-        return self._asked("replace", key, act)
+        return self._write("replace", key, act)
 
     async def delete(self, key: kinds.Key, *, uid: str | None = None) -> bool:
         """See `port.Cluster`."""
@@ -167,7 +182,7 @@ class InMemoryApiServer:
         self.after_write("delete", key)
         return not gone
 
-    def _asked(
+    def _write(
         self, verb: str, key: kinds.Key, act: Callable[[], tuple[dict[str, Any], bool]]
     ) -> kinds.Object:
         self.before_write(verb, key)
@@ -176,7 +191,7 @@ class InMemoryApiServer:
         self.after_write(verb, key)
         return copy.deepcopy(stored)
 
-    # -- everybody else: users, controllers, kubelets ------------------------------------------
+    # -- other clients: users, controllers, kubelets --------------------------------------------
 
     def put(self, obj: kinds.Object) -> dict[str, Any]:
         """Create an object or replace all but its status, as a user would."""
@@ -193,11 +208,26 @@ class InMemoryApiServer:
         return self._store(key, wanted, stored, sub="status")[0]
 
     def remove(self, key: kinds.Key) -> None:
-        """Delete an object and, as the garbage collector, what it owns."""
+        """Delete an object and, as the garbage collector, what it owns.
+
+        An object with finalizers only gets a deletionTimestamp; it vanishes with the last of them.
+        """
+        stored = self._objects[key]
+        if not stored.object["metadata"].get("finalizers"):
+            self._purge(key)
+        elif "deletionTimestamp" not in stored.object["metadata"]:
+            now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+            old = stored.object
+            stored.object = {**old, "metadata": {**old["metadata"], "deletionTimestamp": now}}
+            self._version += 1
+            stored.object["metadata"]["resourceVersion"] = str(self._version)
+            self._record("MODIFIED", stored.object, old)
+
+    def _purge(self, key: kinds.Key) -> None:
         stored = self._objects.pop(key)
         self._version += 1
         stored.object["metadata"]["resourceVersion"] = str(self._version)
-        self._tell("DELETED", stored.object)
+        self._record("DELETED", stored.object)
         if not self.collects_at_once:
             return
         uid = stored.object["metadata"]["uid"]
@@ -206,7 +236,7 @@ class InMemoryApiServer:
                 self.remove(child)
 
     def collect(self) -> None:
-        """Let the garbage collector come to what lost its owner."""
+        """Run the garbage collector: delete what has lost its owner."""
         there = {item.object["metadata"]["uid"] for item in self._objects.values()}
         for key, item in list(self._objects.items()):
             owners = item.object["metadata"].get("ownerReferences") or ()
@@ -220,12 +250,12 @@ class InMemoryApiServer:
         ]
 
     def bookmark(self) -> None:
-        """Let every watch see a bookmark."""
+        """Send a bookmark to every watch."""
         self._version += 1
-        self._tell("BOOKMARK", {"metadata": {"resourceVersion": str(self._version)}})
+        self._record("BOOKMARK", {"metadata": {"resourceVersion": str(self._version)}})
 
     def compact(self) -> None:
-        """Forget the history: watches from before get 410, as after a long gap."""
+        """Compact the history: older watches and pages get 410, as after a long gap."""
         self._version += 1
         self._oldest = self._version
         self._history.clear()
@@ -260,7 +290,7 @@ class InMemoryApiServer:
         if key.kind in _TRACKED:
             meta["managedFields"] = self._managed(new, applied)
         self._objects[key] = _Stored(new, {port.FIELD_MANAGER: applied} if applied else {})
-        self._tell("ADDED", new)
+        self._record("ADDED", new)
         return new, True
 
     def _apply(
@@ -300,7 +330,7 @@ class InMemoryApiServer:
             wanted |= {"status": old["status"]} if "status" in old else {}
         _require_immutable(key, old, wanted)
         meta = {**wanted["metadata"]}
-        for name in ("uid", "creationTimestamp", "resourceVersion", "generation"):
+        for name in _SERVER_FIELDS:
             meta.pop(name, None)
             meta |= {name: old["metadata"][name]} if name in old["metadata"] else {}
         wanted["metadata"] = meta
@@ -313,7 +343,9 @@ class InMemoryApiServer:
         self._version += 1
         meta["resourceVersion"] = str(self._version)
         stored.object = wanted
-        self._tell("MODIFIED", wanted, old)
+        self._record("MODIFIED", wanted, old)
+        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+            self._purge(key)
         return wanted, True
 
     def _track(self, stored: _Stored, wanted: dict[str, Any], *, applied: bool) -> None:
@@ -338,40 +370,13 @@ class InMemoryApiServer:
         entry = {"manager": port.FIELD_MANAGER, "operation": "Apply", "time": time}
         return [{**entry, "fieldsV1": names}]
 
-    def _tell(self, type_: str, obj: dict[str, Any], before: kinds.Object | None = None) -> None:
+    def _record(self, type_: str, obj: dict[str, Any], before: kinds.Object | None = None) -> None:
         self._history.append((self._version, port.Change(type_, copy.deepcopy(obj)), before))
         self._wake()
 
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
-
-
-def _in(key: kinds.Key, namespace: str | None) -> bool:
-    return namespace is None or key.namespace == namespace
-
-
-def _selects(selector: str, obj: kinds.Object) -> bool:
-    """Whether the labels fit `name` (it is there) and `name=value` terms."""
-    labels = obj["metadata"].get("labels") or {}
-    terms = [term.partition("=") for term in selector.split(",") if term]
-    return all(
-        name in labels and (not equals or labels[name] == value) for name, equals, value in terms
-    )
-
-
-def _told(
-    selector: str, change: port.Change, before: kinds.Object | None
-) -> tuple[port.Change, ...]:
-    """Return what a watch says: what comes to fit was ADDED, what no longer fits is DELETED."""
-    fits = _selects(selector, change.object)
-    if before is None or _selects(selector, before) == fits:
-        return (change,) if fits else ()
-    if fits:
-        return (port.Change("ADDED", change.object),)
-    version = change.object["metadata"]["resourceVersion"]
-    last = {**before, "metadata": {**before["metadata"], "resourceVersion": version}}
-    return (port.Change("DELETED", last),)
 
 
 def _owned_by(obj: kinds.Object, uid: str) -> bool:

@@ -1,11 +1,12 @@
-"""What the operator asks of a cluster. `kubernetes.py` and `memory.py` keep the same contract.
+"""What the operator requires of a cluster; `kubernetes.py` and `in_memory.py` implement it.
 
 Laws, tested against both:
 - `apply` of the same object twice writes once (resourceVersion stays).
-- a status apply with a stale resourceVersion raises Conflict, of a vanished object NotFound.
+- a status apply with a stale resourceVersion raises Conflict; for a deleted object, NotFound.
 - `apply_status` never touches the spec, `apply` never the status.
 - a watch from a list's version yields every later change once and in order, bookmarks in between.
-- of an object that no longer fits its selector a watch says DELETED, with that change's version.
+- a watch reports DELETED for an object that no longer matches, with the version of that change.
+- an object with finalizers stays, with a deletionTimestamp, until the last one is removed.
 - each answer of a write is the stored object.
 """
 
@@ -18,7 +19,7 @@ from typing import Final, Protocol
 from mens_operator.cluster import kinds
 
 FIELD_MANAGER: Final = "mens-operator"
-"""Owner of the fields we apply; never change it, or old fields are never taken back."""
+"""Owner of the fields that the operator applies. If it changes, old fields are never removed."""
 
 
 @dataclass(frozen=True)
