@@ -22,7 +22,7 @@ help: ## Show this help
 demo: ## The main job end to end on a real local cluster: corpus, train, serve, ask
 	@export MENS_STARTED=$$(date +%s); $(PYTHON) -m hack.demo check; $(PYTHON) -m hack.setup demo; $(BIN)/python -m hack.demo up
 
-demo-down: ## End the demo's cluster, or take the demo off yours; only caches stay
+demo-down: ## Stop the demo's cluster, or remove the demo from yours; only caches remain
 	@$(PYTHON) -m hack.demo down
 
 test: ## All test tiers that this machine allows, and a table of what ran
@@ -37,7 +37,7 @@ soak: ## The long forms of tests, which CI leaves out: an hour and more
 # -- working on the code --------------------------------------------------------------------------
 
 .PHONY: init fmt lint type unit verify crds lock
-init: ## Make the virtual environment from the hashed requirements, or find that it is up to date
+init: ## Make the virtual environment from the hashed requirements, or check that it is up to date
 	@$(PYTHON) -m hack.setup init
 
 fmt: init ## Format the code
@@ -62,7 +62,7 @@ verify: lint type ## Lint, types, and everything generated is up to date
 crds: init ## Regenerate CRDs, chart copies and the API reference from the models
 	@$(BIN)/python -m mens.crdgen
 
-lock: init ## Compile the hashed requirement files from pyproject.toml again
+lock: init ## Compile the hashed requirement files from pyproject.toml
 	@$(BIN)/python -m hack.setup lock
 
 .PHONY: bench-artifacts
@@ -82,16 +82,16 @@ images: ## Build the container images (needs no registry) and import them into t
 cluster-up: ## Start a real local Kubernetes, or use the one that KUBECONFIG names
 	@$(CLUSTER) up --name $(CLUSTER_NAME)
 
-cluster-down: ## End it; leaves nothing but caches
+cluster-down: ## Stop it; only caches remain
 	@$(CLUSTER) down --name $(CLUSTER_NAME)
 
-cluster-status: ## Say what runs
+cluster-status: ## Show what is running
 	@$(CLUSTER) status
 
 cluster-shell: ## A shell whose kubectl and helm talk to it
 	@$(CLUSTER) shell --name $(CLUSTER_NAME)
 
-preflight: ## Say what this machine lacks for each tier, and how to get it
+preflight: ## Show what this machine lacks for each tier, and how to get it
 	@$(PYTHON) -m hack.tiers preflight $(TIERS)
 
 e2e: ## Only the tests that run whole jobs on the cluster
@@ -103,5 +103,5 @@ prune: ## Delete programs, compiled packages and images that the checkout no lon
 	@$(CLUSTER) prune
 	@$(PYTHON) -m hack.images prune
 
-clean: ## Remove what the build left in the checkout (caches elsewhere stay)
+clean: ## Remove what the build left in the checkout (caches elsewhere remain)
 	@rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

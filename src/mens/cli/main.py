@@ -27,14 +27,14 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells expect it."""
 
 EPILOG: Final = """\
-storage is found through the environment, as in a pod:
+environment variables that configure the storage, as in a pod:
   MENS_S3_ENDPOINT    URL of the S3 server (unset: AWS)
   MENS_S3_REGION      region (us-east-1)
   MENS_S3_PATH_STYLE  true or false (true with an endpoint)
   MENS_S3_CA_BUNDLE   file with certificates to trust
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or a web identity
 
-exit codes: 0 done, 2 wrong usage, 64 an input is wrong, 75 storage or network trouble
+exit codes: 0 success, 2 invalid usage, 64 invalid input, 75 storage or network error
 """
 
 
