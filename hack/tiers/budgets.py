@@ -1,7 +1,7 @@
 """Time budgets: a run fails when a tier takes longer than its budget on this machine.
 
 A budget is the maximum number of seconds on the reference machine: two slow cores (AVX2), all
-tiers in one `make test`. It is two to three times what a quiet machine needs: tiers run beside each
+tiers in one `make test`. It is about three times what a quiet machine needs: tiers run beside each
 other, and CI machines are shared, so that only growth fails a run and noise does not. Machines
 differ threefold, so `slowdown` measures this machine before the tiers start, and a slower machine
 gets a proportionally larger budget. A faster machine keeps the budget of the reference: what passes
