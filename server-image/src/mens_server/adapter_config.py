@@ -92,7 +92,7 @@ def read(folder: Path) -> LoraConfig:
     """
     model_validation.check_files(folder, reasons.ADAPTER_INVALID)
     config = model_validation.read_json(folder / "adapter_config.json", reasons.ADAPTER_INVALID)
-    model_validation.refuse_code(config, "adapter_config.json", reasons.ADAPTER_INVALID)
+    model_validation.reject_custom_code(config, "adapter_config.json", reasons.ADAPTER_INVALID)
     known = LoraConfig.model_fields.keys() | KEYS_WITHOUT_EFFECT
     for key in sorted(config.keys() - known):
         if config[key] not in (None, False, [], {}, DEFAULTS.get(key)):

@@ -20,7 +20,7 @@ class Delta:
     """May be empty while a character or a stop string is incomplete."""
     tokens: int
     """Tokens of the answer so far."""
-    finish: generation.Finish | None = None
+    finish: generation.FinishReason | None = None
     """Set on the last piece."""
 
 
@@ -94,13 +94,13 @@ async def deltas(
     try:
         async for event in stream:
             count += 1
-            ended = event.finish is generation.Finish.STOP
+            ended = event.finish is generation.FinishReason.STOP
             text = "" if ended else detokenizer.add(event.token)
             if event.finish is not None:
                 text += detokenizer.end()
             shown, stopped = scanner.add(text)
             if stopped:
-                yield Delta(shown, count, generation.Finish.STOP)
+                yield Delta(shown, count, generation.FinishReason.STOP)
                 return
             if event.finish is not None:
                 yield Delta(shown + scanner.end(), count, event.finish)

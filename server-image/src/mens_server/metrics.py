@@ -9,7 +9,7 @@ from typing import Final
 import prometheus_client
 from prometheus_client import core, registry
 
-from mens_server import catalog
+from mens_server import model_registry
 from mens_server.protocol import generation
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -22,7 +22,7 @@ class Metrics:
         self,
         stats: Callable[[], generation.Stats | None],
         ready: Callable[[], bool],
-        models: catalog.Catalog,
+        models: model_registry.ModelRegistry,
         base_name: str,
     ) -> None:
         self.registry = prometheus_client.CollectorRegistry()
@@ -101,7 +101,7 @@ class _Now(registry.Collector):
         self,
         stats: Callable[[], generation.Stats | None],
         ready: Callable[[], bool],
-        models: catalog.Catalog,
+        models: model_registry.ModelRegistry,
         base_name: str,
     ) -> None:
         self._stats = stats

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from mens.api import reasons
 from mens.artifacts import manifests, refs, transfers
 from mens.runtime import jobs, termination
-from mens_server import catalog, model_validation, readiness
+from mens_server import model_registry, model_validation, readiness
 from mens_server.app import service as services
 from mens_server.engines import interface
 
@@ -198,7 +198,7 @@ class Loader:
 
     def _keep_out(self, adapter: jobs.ServedAdapter, why: jobs.Termination) -> None:
         self._state(adapter, "KeptOut", why.reason, why.message)
-        self._service.models.keep_out(adapter.name, f"{why.reason}: {why.message}")
+        self._service.models.reject(adapter.name, f"{why.reason}: {why.message}")
 
     def _state(self, adapter: jobs.ServedAdapter, state: str, reason: str, message: str) -> None:
         self._service.readiness.adapter(
@@ -237,11 +237,11 @@ def _entry(
     folder: Path,
     *,
     is_adapter: bool,
-) -> catalog.Entry:
+) -> model_registry.ServedModel:
     notice = folder / "NOTICE"
     text = notice.read_bytes()[:NOTICE_LIMIT].decode(errors="replace") if notice.exists() else ""
     upstream = manifest.upstream
-    return catalog.Entry(
+    return model_registry.ServedModel(
         name=name,
         digest=str(ref.digest),
         base_digest=str(base.digest),

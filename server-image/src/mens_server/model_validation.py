@@ -94,8 +94,8 @@ def check_base(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json", reasons.BASE_MODEL_INVALID)
     for name in ("tokenizer_config.json", "generation_config.json"):
         if (folder / name).exists():
-            refuse_code(read_json(folder / name, reasons.BASE_MODEL_INVALID), name)
-    refuse_code(config, "config.json")
+            reject_custom_code(read_json(folder / name, reasons.BASE_MODEL_INVALID), name)
+    reject_custom_code(config, "config.json")
     unknown = sorted(config.keys() - BASE_KEYS - BASE_KEYS_WITHOUT_EFFECT)
     if unknown:
         raise InvalidModelError(
@@ -180,7 +180,7 @@ def read_json(path: Path, reason: str) -> dict[str, Any]:
     return value
 
 
-def refuse_code(
+def reject_custom_code(
     config: dict[str, Any], name: str, reason: str = reasons.BASE_MODEL_INVALID
 ) -> None:
     """Refuse keys that make a loader run code of the folder."""

@@ -61,7 +61,7 @@ def run(engine: str, environ: Mapping[str, str]) -> termination.Outcome:
         loader = model_loader.Loader(
             job,
             service,
-            fetch=fetcher(s3.from_env(environ)),
+            fetch=artifact_downloader(s3.from_env(environ)),
             build=builder(job, engine),
             scratch=Path(environ.get(jobs.SCRATCH_ENV, "/scratch")),
         )
@@ -72,7 +72,7 @@ def run(engine: str, environ: Mapping[str, str]) -> termination.Outcome:
         return model_loader.outcome_of_error(error)
 
 
-def fetcher(source: store.ObjectStore) -> model_loader.Fetch:
+def artifact_downloader(source: store.ObjectStore) -> model_loader.Fetch:
     """Fetch what serving needs of an artifact."""
 
     def fetch(
@@ -91,7 +91,7 @@ def builder(job: jobs.ServeJob, engine: str) -> model_loader.BuildEngine:
     """The engine that the command line names."""
 
     def build(folder: Path) -> interface.Engine:
-        runner: worker.Runner
+        runner: worker.ModelRunner
         if engine == "fake":
             runner = fake.FakeRunner(slots=job.max_batch_size, max_context=job.max_tokens)
         else:

@@ -56,7 +56,7 @@ class Bucket:
         self, ref: refs.ArtifactRef, into: Path, progress: transfers.Progress
     ) -> manifests.Manifest:
         """What the loader calls."""
-        return process.fetcher(self.store)(ref, into, progress)
+        return process.artifact_downloader(self.store)(ref, into, progress)
 
     def _publish(
         self,

@@ -19,14 +19,14 @@ from tests.model.server import tiny
 
 pytestmark = pytest.mark.model
 
-GREEDY = generation.Sampling(temperature=0)
+GREEDY = generation.SamplingParams(temperature=0)
 SLOTS, QUEUE, CONTEXT = 2, 2, 100
 
 
 class Slow:
     """A runner that waits for permission before each step."""
 
-    def __init__(self, inner: worker.Runner) -> None:
+    def __init__(self, inner: worker.ModelRunner) -> None:
         self._inner = inner
         self.seconds = 0.0
 
@@ -41,7 +41,7 @@ class Slow:
 
 
 @pytest.fixture(scope="module", params=["fake", "native"])
-def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], worker.Runner]:
+def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], worker.ModelRunner]:
     if request.param == "fake":
         return lambda: fake.FakeRunner(slots=SLOTS, max_context=CONTEXT, answer_tokens=10**9)
     return lambda: model_runner.load(
@@ -50,7 +50,7 @@ def make_runner(request: pytest.FixtureRequest, models: Path) -> Callable[[], wo
 
 
 @pytest.fixture
-async def slow(make_runner: Callable[[], worker.Runner]) -> Slow:
+async def slow(make_runner: Callable[[], worker.ModelRunner]) -> Slow:
     return Slow(make_runner())
 
 
@@ -67,9 +67,9 @@ async def tokens(stream: interface.TokenStream) -> list[int]:
 
 def ask(
     text: str = "hello", count: int = 8, adapter: str | None = None, **sampling: object
-) -> generation.Generation:
-    chosen = generation.Sampling(**sampling) if sampling else GREEDY  # type: ignore[arg-type]
-    return generation.Generation(tuple(text.encode()), count, adapter, chosen)
+) -> generation.GenerationRequest:
+    chosen = generation.SamplingParams(**sampling) if sampling else GREEDY  # type: ignore[arg-type]
+    return generation.GenerationRequest(tuple(text.encode()), count, adapter, chosen)
 
 
 async def test_greedy_answers_repeat(engine: worker.WorkerEngine) -> None:
@@ -97,7 +97,7 @@ async def test_the_last_event_says_why(engine: worker.WorkerEngine) -> None:
     events = [event async for event in engine.submit(ask(count=3))]
     assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
     assert events[-1].finish is not None
-    if events[-1].finish is generation.Finish.LENGTH:
+    if events[-1].finish is generation.FinishReason.LENGTH:
         assert len(events) == 3
 
 
@@ -136,7 +136,7 @@ async def test_what_does_not_fit_is_refused(engine: worker.WorkerEngine) -> None
         engine.submit(ask(adapter="sha256:none"))
     for token in (260, 999_999_999, 2**70):
         with pytest.raises(errors.InvalidRequest, match=f"token {token}"):
-            engine.submit(generation.Generation((1, token, 2), 4))
+            engine.submit(generation.GenerationRequest((1, token, 2), 4))
 
 
 async def test_adapters_answer_differently(engine: worker.WorkerEngine, models: Path) -> None:

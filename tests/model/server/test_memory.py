@@ -125,7 +125,7 @@ def test_a_step_computes_on_one_device() -> None:
                 ups[layer] = torch.zeros(2, base.out_features)
             runner._bank.add(name, lora.Layers(2, downs, ups))
         for length, adapter in ((3, "a"), (20, "b"), (4, None)):
-            request = generation.Generation((1,) * length, 3, adapter)
+            request = generation.GenerationRequest((1,) * length, 3, adapter)
             schedule.add(scheduling.ScheduledRequest(request=request, deliver=print))
         while segments := schedule.plan():
             # Without inference mode, which fake tensors do not know.

@@ -302,7 +302,7 @@ def test_storage_that_stays_away_ends_the_process(
         refused(where, "StorageUnreachable", jobs.ExitCode.STORAGE_ERROR)
 
 
-def test_storage_that_answers_in_between_is_waited_for_anew(
+def test_storage_that_answers_restarts_the_timeout(
     models: Path, bucket: running_server.Bucket, tmp_path: Path
 ) -> None:
     """Short outages before and after the base do not add up to a minute without an answer."""
@@ -378,7 +378,7 @@ def test_an_adapter_that_fails_unexpectedly(
         assert not where.ends
 
 
-def test_file_names_are_no_globs(
+def test_file_names_are_not_globs(
     models: Path, bucket: running_server.Bucket, start: Start, tmp_path: Path
 ) -> None:
     """A file whose name has brackets is fetched like any other."""

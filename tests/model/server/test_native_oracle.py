@@ -18,7 +18,7 @@ from tests.model.server import tiny
 
 pytestmark = pytest.mark.model
 
-GREEDY = generation.Sampling(temperature=0)
+GREEDY = generation.SamplingParams(temperature=0)
 
 
 @dataclass
@@ -97,7 +97,7 @@ def test_mixed_batch_with_joining_and_leaving_equals_the_oracle(case: Case) -> N
         for adapter, length, joins in plan:
             if joins == now:
                 prompt = tuple(torch.randint(0, 250, (length,), generator=generator).tolist())
-                request = generation.Generation(prompt, 6 + length % 4, adapter, GREEDY)
+                request = generation.GenerationRequest(prompt, 6 + length % 4, adapter, GREEDY)
                 schedule.add(scheduling.ScheduledRequest(request=request, deliver=print))
         segments = schedule.plan()
         if not segments:

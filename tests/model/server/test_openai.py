@@ -261,7 +261,7 @@ def test_a_body_that_is_too_large(served: running_server.RunningServer) -> None:
     assert declared.status_code == chunked.status_code == 413
 
 
-def test_a_failing_step_is_a_500_and_the_server_goes_on(client: openai.OpenAI) -> None:
+def test_a_failing_step_is_a_500_and_the_server_continues(client: openai.OpenAI) -> None:
     """Whole: status 500; streamed: an error event."""
     bad: list[ChatCompletionMessageParam] = [{"role": "user", "content": fake.FAIL}]
     with pytest.raises(openai.InternalServerError):
@@ -271,7 +271,7 @@ def test_a_failing_step_is_a_500_and_the_server_goes_on(client: openai.OpenAI) -
     assert chat(client).choices[0].message.content
 
 
-def test_what_is_no_route(served: running_server.RunningServer) -> None:
+def test_unknown_routes(served: running_server.RunningServer) -> None:
     """404 and 405 in OpenAI's shape; nothing loads or unloads models."""
     with served.client() as client:
         for method, path, status in (

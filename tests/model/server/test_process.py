@@ -178,7 +178,7 @@ def test_a_real_model_answers(
     sys.stdout.write(f"\n{json.dumps(measured)}\n")
 
 
-def test_wrong_credentials_are_said_and_waited_for(
+def test_invalid_credentials_are_reported_and_retried(
     launch: Callable[[jobs.ServeJob], Program],
     s3_store: s3.S3Store,
     bucket: refs.Uri,

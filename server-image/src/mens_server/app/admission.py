@@ -21,7 +21,7 @@ SHAPES: Final = {
 """Paths whose requests are counted, and how they are told."""
 
 
-class Bounded:
+class AdmissionMiddleware:
     """An application that holds so many requests at a time; used by one event loop."""
 
     def __init__(self, app: ASGIApp, service: services.Service) -> None:

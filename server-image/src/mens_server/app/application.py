@@ -25,5 +25,5 @@ def build(service: services.Service) -> Starlette:
     return Starlette(
         routes=[*probes.routes(service), *openai.routes(service), *ollama.routes(service)],
         exception_handlers={404: not_routed, 405: not_routed},
-        middleware=[Middleware(admission.Bounded, service=service)],
+        middleware=[Middleware(admission.AdmissionMiddleware, service=service)],
     )

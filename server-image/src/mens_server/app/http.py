@@ -11,14 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mens_server import catalog, limits
+from mens_server import limits, model_registry
 from mens_server.app import service as services
 from mens_server.protocol import errors
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-CLIENT_GONE: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499
 """Status in our logs for a client that did not wait."""
 
 
@@ -42,7 +42,7 @@ async def body(request: Request, bounds: limits.Limits) -> bytes:
     return bytes(data)
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Await the work, but cancel it when the client disconnects."""
     task = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_disconnected(request))
@@ -58,7 +58,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _Result]) -> _
             await asyncio.gather(task, return_exceptions=True)
 
 
-def facts(entry: catalog.Entry) -> dict[str, str]:
+def facts(entry: model_registry.ServedModel) -> dict[str, str]:
     """Headers that say whose bytes produced the answer."""
     headers = {"x-mens-model-digest": entry.digest, "x-mens-base-digest": entry.base_digest}
     if entry.is_adapter:
@@ -66,7 +66,7 @@ def facts(entry: catalog.Entry) -> dict[str, str]:
     return headers
 
 
-def guarded(
+def with_error_responses(
     service: services.Service,
     handler: Callable[[Request], Awaitable[Response]],
     shape: Callable[[errors.Rejection], dict[str, Any]],
@@ -79,7 +79,7 @@ def guarded(
         except errors.Rejection as refusal:
             return refuse(service, refusal, shape)
         except ClientDisconnect:
-            return Response(status_code=CLIENT_GONE)
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception:
             _log.exception("a request failed")
             failed = errors.EngineFailed("The server failed on this request.")

@@ -20,10 +20,10 @@ from mens_server.protocol import errors, generation, ollama
 
 def routes(service: services.Service) -> list[Route]:
     """Routes below /api, and the greeting at /."""
-    pages = _Pages(service)
+    pages = _Handlers(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return http.guarded(service, handler, errors.Rejection.to_ollama)
+        return http.with_error_responses(service, handler, errors.Rejection.to_ollama)
 
     return [
         Route("/", guard(pages.greeting), methods=["GET"]),
@@ -31,12 +31,12 @@ def routes(service: services.Service) -> list[Route]:
         Route("/api/tags", guard(pages.tags), methods=["GET"]),
         Route("/api/chat", guard(pages.chat), methods=["POST"]),
         Route("/api/generate", guard(pages.generate), methods=["POST"]),
-        Route("/api/embed", guard(pages.not_here), methods=["POST"]),
-        Route("/api/embeddings", guard(pages.not_here), methods=["POST"]),
+        Route("/api/embed", guard(pages.not_implemented), methods=["POST"]),
+        Route("/api/embeddings", guard(pages.not_implemented), methods=["POST"]),
     ]
 
 
-class _Pages:
+class _Handlers:
     def __init__(self, service: services.Service) -> None:
         self._service = service
 
@@ -56,7 +56,7 @@ class _Pages:
         ]
         return JSONResponse({"models": models})
 
-    async def not_here(self, _: Request) -> Response:
+    async def not_implemented(self, _: Request) -> Response:
         """Embeddings."""
         raise errors.NotImplementedHere("This server does not make embeddings.")
 
@@ -98,7 +98,7 @@ class _Pages:
                 f"The context holds {engine.max_context} tokens.", param="options.num_ctx"
             )
         began = time.monotonic_ns()
-        sampling = generation.Sampling(options.temperature, options.top_p, options.seed)
+        sampling = generation.SamplingParams(options.temperature, options.top_p, options.seed)
         tokens = options.num_predict if options.num_predict > 0 else None
         answer = await self._service.begin(
             services.Ask(entry, encode, sampling, tokens, options.stops)
@@ -107,7 +107,7 @@ class _Pages:
         headers = http.facts(entry)
         if wanted.stream:
             return http.Stream(lines.stream(answer), "application/x-ndjson", headers)
-        done = await http.unless_gone(request, services.whole(answer))
+        done = await http.cancel_on_disconnect(request, services.whole(answer))
         last = lines.last(
             done.text, done.finish, answer.prompt_tokens, done.tokens, first=done.first_ns
         )

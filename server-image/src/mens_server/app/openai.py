@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mens_server import catalog
+from mens_server import model_registry
 from mens_server.app import http
 from mens_server.app import service as services
 from mens_server.engines import interface
@@ -21,10 +21,10 @@ from mens_server.protocol import errors, generation, openai
 
 def routes(service: services.Service) -> list[Route]:
     """Routes below /v1."""
-    pages = _Pages(service)
+    pages = _Handlers(service)
 
     def guard(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        return http.guarded(service, handler, errors.Rejection.to_openai)
+        return http.with_error_responses(service, handler, errors.Rejection.to_openai)
 
     return [
         Route("/v1/models", guard(pages.models), methods=["GET"]),
@@ -34,7 +34,7 @@ def routes(service: services.Service) -> list[Route]:
     ]
 
 
-class _Pages:
+class _Handlers:
     def __init__(self, service: services.Service) -> None:
         self._service = service
 
@@ -64,7 +64,7 @@ class _Pages:
         head = _Head("chatcmpl-", "chat.completion", answer)
         if wanted.stream:
             return _stream(_chat_chunks(head, answer, wanted.wants_usage), answer)
-        done = await http.unless_gone(request, services.whole(answer))
+        done = await http.cancel_on_disconnect(request, services.whole(answer))
         return _whole(head, answer, done, openai.chat_choice(done.text, done.finish))
 
     async def completions(self, request: Request) -> Response:
@@ -80,7 +80,7 @@ class _Pages:
         head = _Head("cmpl-", "text_completion", answer)
         if wanted.stream:
             return _stream(_text_chunks(head, answer, wanted.wants_usage), answer)
-        done = await http.unless_gone(request, services.whole(answer))
+        done = await http.cancel_on_disconnect(request, services.whole(answer))
         return _whole(head, answer, done, openai.text_choice(done.text, done.finish))
 
 
@@ -107,12 +107,12 @@ class _Head:
 
 
 def _ask(
-    entry: catalog.Entry,
+    entry: model_registry.ServedModel,
     wanted: openai.Common,
     max_tokens: int | None,
     encode: Callable[[interface.Tokenizer], list[int]],
 ) -> services.Ask:
-    sampling = generation.Sampling(wanted.temperature, wanted.top_p, wanted.seed)
+    sampling = generation.SamplingParams(wanted.temperature, wanted.top_p, wanted.seed)
     return services.Ask(entry, encode, sampling, max_tokens, wanted.stops)
 
 
@@ -186,7 +186,7 @@ def _event(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, separators=(',', ':'))}\n\n"
 
 
-def _card(entry: catalog.Entry) -> dict[str, Any]:
+def _card(entry: model_registry.ServedModel) -> dict[str, Any]:
     compliance = entry.compliance
     upstream = entry.upstream or {}
     return {

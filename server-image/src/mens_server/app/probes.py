@@ -11,7 +11,7 @@ from mens_server.app import service as services
 
 def routes(service: services.Service) -> list[Route]:
     """/health, /ready, /metrics and /attribution."""
-    pages = _Pages(service)
+    pages = _Handlers(service)
     return [
         Route("/health", pages.health, methods=["GET"]),
         Route("/ready", pages.ready, methods=["GET"]),
@@ -20,7 +20,7 @@ def routes(service: services.Service) -> list[Route]:
     ]
 
 
-class _Pages:
+class _Handlers:
     def __init__(self, service: services.Service) -> None:
         self._service = service
 

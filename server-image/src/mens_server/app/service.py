@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mens_server import catalog, detokenizer, limits, metrics, readiness
+from mens_server import detokenizer, limits, metrics, model_registry, readiness
 from mens_server.engines import interface
 from mens_server.protocol import errors, generation
 
@@ -17,11 +17,11 @@ from mens_server.protocol import errors, generation
 class Ask:
     """One question, whatever route it came by."""
 
-    entry: catalog.Entry
+    entry: model_registry.ServedModel
     """Who answers."""
     encode: Callable[[interface.Tokenizer], list[int]]
     """Makes the prompt's tokens."""
-    sampling: generation.Sampling
+    sampling: generation.SamplingParams
     """How tokens are chosen."""
     max_tokens: int | None
     """Tokens asked for; None leaves it to the server."""
@@ -33,7 +33,7 @@ class Ask:
 class Answer:
     """An answer that has been admitted."""
 
-    entry: catalog.Entry
+    entry: model_registry.ServedModel
     """Who answers."""
     prompt_tokens: int
     """Tokens of the prompt."""
@@ -60,7 +60,7 @@ class Service:
 
     def __init__(self, bounds: limits.Limits, base_name: str) -> None:
         self.limits: Final = bounds
-        self.models: Final = catalog.Catalog()
+        self.models: Final = model_registry.ModelRegistry()
         self.readiness: Final = readiness.Readiness()
         self.engine: interface.Engine | None = None
         self.metrics: Final = metrics.Metrics(
@@ -73,7 +73,7 @@ class Service:
         engine = self.engine
         return engine is None or engine.heartbeat_age() < self.limits.heartbeat_seconds
 
-    def find(self, name: str) -> catalog.Entry:
+    def find(self, name: str) -> model_registry.ServedModel:
         """The model of a name; while loading, that nobody answers yet."""
         if self.engine is None or not self.readiness.ready:
             report = self.readiness.report()
@@ -98,7 +98,9 @@ class Service:
                 f"The prompt has {len(prompt)} tokens, but the context holds {engine.max_context}."
             )
         wanted = ask.max_tokens or min(self.limits.default_max_tokens, room)
-        request = generation.Generation(tuple(prompt), wanted, ask.entry.adapter, ask.sampling)
+        request = generation.GenerationRequest(
+            tuple(prompt), wanted, ask.entry.adapter, ask.sampling
+        )
         stream = engine.submit(request)
         timing = self.metrics.begin(ask.entry.name, len(prompt))
         pieces = detokenizer.deltas(stream, engine.tokenizer, ask.stops)
@@ -110,7 +112,7 @@ class Service:
 
 async def whole(answer: Answer) -> Whole:
     """Wait for the end of an answer."""
-    text, tokens, finish, first = [], 0, generation.Finish.STOP, 0
+    text, tokens, finish, first = [], 0, generation.FinishReason.STOP, 0
     async for delta in answer.deltas:
         first = first or time.monotonic_ns()
         text.append(delta.text)

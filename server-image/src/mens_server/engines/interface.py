@@ -76,7 +76,7 @@ class Engine(Protocol):
         """What its user should know, as fewer slots than asked for; empty when there is nothing."""
         ...
 
-    def submit(self, request: generation.Generation) -> TokenStream:
+    def submit(self, request: generation.GenerationRequest) -> TokenStream:
         """Queue a request.
 
         Raises:

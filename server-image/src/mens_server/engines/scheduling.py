@@ -22,7 +22,7 @@ TOKEN_BUDGET: Final = 256
 class ScheduledRequest:
     """A request in progress."""
 
-    request: generation.Generation
+    request: generation.GenerationRequest
     deliver: Callable[[generation.TokenEvent | errors.Rejection], None]
     """Called from the engine's thread with each event, or with why there will be no more."""
     slot: int = -1
@@ -165,11 +165,11 @@ class Schedule:
             if (scheduled := self._running.pop(segment.slot, None)) is not None
         ]
 
-    def _finish(self, scheduled: ScheduledRequest, token: int) -> generation.Finish | None:
+    def _finish(self, scheduled: ScheduledRequest, token: int) -> generation.FinishReason | None:
         if token in self._stop_tokens:
-            return generation.Finish.STOP
+            return generation.FinishReason.STOP
         if scheduled.generated >= scheduled.request.max_tokens:
-            return generation.Finish.LENGTH
+            return generation.FinishReason.LENGTH
         return None
 
     def _drop_cancelled(self) -> None:

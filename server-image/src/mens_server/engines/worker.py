@@ -26,7 +26,7 @@ FAILURES_BEFORE_UNHEALTHY: Final = 3
 """Steps in a row without one request that succeeds, after which the heartbeat stops."""
 
 
-class Runner(Protocol):
+class ModelRunner(Protocol):
     """Computes steps; used by one thread only."""
 
     @property
@@ -75,7 +75,7 @@ class Runner(Protocol):
 class WorkerEngine:
     """An engine of a runner and a thread."""
 
-    def __init__(self, runner: Runner, *, max_queue: int) -> None:
+    def __init__(self, runner: ModelRunner, *, max_queue: int) -> None:
         self._runner = runner
         self._schedule = scheduling.Schedule(
             slots=runner.slots,
@@ -111,7 +111,7 @@ class WorkerEngine:
         """What its user should know; empty when all is as asked."""
         return self._runner.note
 
-    def submit(self, request: generation.Generation) -> interface.TokenStream:
+    def submit(self, request: generation.GenerationRequest) -> interface.TokenStream:
         """Queue a request; must be called in the event loop that reads its events."""
         stream = _Stream(asyncio.get_running_loop(), self._wake)
         scheduled = scheduling.ScheduledRequest(request=request, deliver=stream.deliver)

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Finish(enum.StrEnum):
+class FinishReason(enum.StrEnum):
     """Why an answer ended."""
 
     STOP = "stop"
@@ -16,7 +16,7 @@ class Finish(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class SamplingParams:
     """How the next token is chosen."""
 
     temperature: float = 1.0
@@ -28,7 +28,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class GenerationRequest:
     """One request to an engine."""
 
     prompt: tuple[int, ...]
@@ -37,7 +37,7 @@ class Generation:
     """Most tokens to generate; at least 1."""
     adapter: str | None = None
     """Digest of the adapter that answers; None is the base."""
-    sampling: Sampling = Sampling()
+    sampling: SamplingParams = SamplingParams()
     """How tokens are chosen."""
 
 
@@ -46,8 +46,8 @@ class TokenEvent:
     """One generated token."""
 
     token: int
-    """Its id; an end-of-turn token is reported too, with `Finish.STOP`."""
-    finish: Finish | None = None
+    """Its id; an end-of-turn token is reported too, with `FinishReason.STOP`."""
+    finish: FinishReason | None = None
     """Set on the last event."""
 
 

@@ -15,5 +15,7 @@ def parse(name: str) -> str:
     """Return the name without Ollama's `:latest`, or refuse it."""
     plain = name.removesuffix(":latest")
     if not PATTERN.fullmatch(plain):
-        raise errors.ModelNotFound("There is no model of this name: see /v1/models.", param="model")
+        raise errors.ModelNotFound(
+            "The model does not exist: see /v1/models for the available models.", param="model"
+        )
     return plain

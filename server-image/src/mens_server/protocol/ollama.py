@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mens_server.protocol import bodies
+from mens_server.protocol import request_body
 
 VERSION = "0.12.0"
 """Version of Ollama's protocol that these routes follow."""
@@ -14,7 +14,7 @@ VERSION = "0.12.0"
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class Options(bodies.Body):
+class Options(request_body.Body):
     """Sampling, under Ollama's names."""
 
     NEUTRAL: ClassVar = {
@@ -29,7 +29,7 @@ class Options(bodies.Body):
 
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
-    seed: bodies.Seed | None = None
+    seed: request_body.Seed | None = None
     num_predict: Annotated[int, Field(ge=-1, le=2**31 - 1)] = -1
     """Tokens to generate; -1 and 0 leave it to the server."""
     num_ctx: Annotated[int, Field(ge=1)] | None = None
@@ -42,7 +42,7 @@ class Options(bodies.Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class Common(bodies.Body):
+class Common(request_body.Body):
     """What both routes take."""
 
     NEUTRAL: ClassVar = {
@@ -61,7 +61,7 @@ class Common(bodies.Body):
     """How long Ollama would keep the model; here it stays loaded anyway."""
 
 
-class Message(bodies.Body):
+class Message(request_body.Body):
     """One turn; also one that a client got from a server and sends back as it came."""
 
     NEUTRAL: ClassVar = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import pydantic
 from pydantic import Field
 
-from mens_server.protocol import bodies, errors
+from mens_server.protocol import errors, request_body
 
 MAX_MESSAGES: Final = 512
 """Turns of one conversation."""
@@ -19,21 +19,21 @@ _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
 
 
-class StreamOptions(bodies.Body):
+class StreamOptions(request_body.Body):
     """How to stream."""
 
     include_usage: bool = False
     """Whether a last chunk tells the numbers of tokens."""
 
 
-class TextPart(bodies.Body):
+class TextPart(request_body.Body):
     """A piece of a message."""
 
     type: Literal["text"]
     text: str
 
 
-class Message(bodies.Body):
+class Message(request_body.Body):
     """One turn; also one that a client got from a server and sends back as it came."""
 
     NEUTRAL: ClassVar = {"refusal": ("",), "tool_calls": ([],), "annotations": ([],)}
@@ -51,7 +51,7 @@ class Message(bodies.Body):
         return "".join(part.text for part in self.content)
 
 
-class Common(bodies.Body):
+class Common(request_body.Body):
     """What both kinds of completions take."""
 
     NEUTRAL: ClassVar = {
@@ -66,7 +66,7 @@ class Common(bodies.Body):
     model: Annotated[str, Field(max_length=128)]
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
-    seed: bodies.Seed | None = None
+    seed: request_body.Seed | None = None
     max_tokens: Annotated[int, Field(ge=1, le=_TOKENS)] | None = None
     stop: _Stop | _Stops = Field(default_factory=list)
     stream: bool = False
@@ -77,7 +77,7 @@ class Common(bodies.Body):
     @pydantic.model_validator(mode="after")
     def _usage_of_streams(self) -> Self:
         if self.wants_usage and not self.stream:
-            raise bodies.unsupported("stream_options", "without stream: true")
+            raise request_body.unsupported("stream_options", "without stream: true")
         return self
 
     @property

@@ -37,7 +37,7 @@ _KEY: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB
 
 
 @dataclass
-class Mix:
+class LoraMapping:
     """Which ranks count for which token of the current step; read by every wrapped layer."""
 
     others: torch.Tensor | None = None
@@ -48,10 +48,10 @@ class Mix:
     """Last rank plus 1; equal to `low` when no token wants an adapter."""
 
 
-class MixedLinear(nn.Module):
+class LinearWithLora(nn.Module):
     """A linear layer and the adapters on it."""
 
-    def __init__(self, base: nn.Linear, mix: Mix) -> None:
+    def __init__(self, base: nn.Linear, mix: LoraMapping) -> None:
         super().__init__()
         self.base = base
         self._mix = mix
@@ -148,15 +148,15 @@ class Bank:
 
     model: nn.Module
     """Its linear layers are wrapped when the first adapter needs it."""
-    mix: Mix = field(default_factory=Mix)
+    mix: LoraMapping = field(default_factory=LoraMapping)
     """What the wrapped layers read."""
-    head: Mix = field(default_factory=Mix)
+    head: LoraMapping = field(default_factory=LoraMapping)
     """What the last layer reads."""
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Ranks of each adapter, by digest."""
     ranks: int = 0
     """Ranks of all adapters together."""
-    _wrapped: dict[str, MixedLinear] = field(default_factory=dict)
+    _wrapped: dict[str, LinearWithLora] = field(default_factory=dict)
 
     def add(self, digest: str, layers: Layers) -> None:
         """Make an adapter resident; to be called between steps."""
@@ -202,11 +202,11 @@ class Bank:
             self.head.others = others[list(drawing)]
 
 
-def _wrap(model: nn.Module, name: str, mix: Mix) -> MixedLinear:
+def _wrap(model: nn.Module, name: str, mix: LoraMapping) -> LinearWithLora:
     parent, _, leaf = name.rpartition(".")
     holder = model.get_submodule(parent)
     base = getattr(holder, leaf)
-    wrapped = MixedLinear(base, mix)
+    wrapped = LinearWithLora(base, mix)
     setattr(holder, leaf, wrapped)
     return wrapped
 
@@ -215,7 +215,7 @@ def _fitting(
     name: str, module: nn.Module | None, down: torch.Tensor, up: torch.Tensor
 ) -> nn.Linear:
     """The linear layer that the tensors fit."""
-    linear = module.base if isinstance(module, MixedLinear) else module
+    linear = module.base if isinstance(module, LinearWithLora) else module
     if not isinstance(linear, nn.Linear):
         raise _invalid(f"The base has no linear layer {name!r}.")
     fits = (

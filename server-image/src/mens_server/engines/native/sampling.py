@@ -19,7 +19,7 @@ class Sampler:
     def __init__(self) -> None:
         self._generators: dict[int, torch.Generator] = {}
 
-    def begin(self, slot: int, sampling: generation.Sampling) -> None:
+    def begin(self, slot: int, sampling: generation.SamplingParams) -> None:
         """A new request holds the slot."""
         generator = torch.Generator()
         if sampling.seed is None:
@@ -29,7 +29,7 @@ class Sampler:
         self._generators[slot] = generator
 
     def draw(
-        self, logits: torch.Tensor, slots: list[int], samplings: list[generation.Sampling]
+        self, logits: torch.Tensor, slots: list[int], samplings: list[generation.SamplingParams]
     ) -> list[int]:
         """One token for each row of logits (N, vocabulary), on any device.
 
@@ -48,7 +48,7 @@ class Sampler:
             for token, row, slot, sampling in zip(greedy, logits, slots, samplings, strict=True)
         ]
 
-    def _sample(self, row: torch.Tensor, slot: int, sampling: generation.Sampling) -> int:
+    def _sample(self, row: torch.Tensor, slot: int, sampling: generation.SamplingParams) -> int:
         row = row.float().cpu()
         # The largest becomes 0 before it is divided, so that no quotient is infinite.
         probabilities = torch.softmax((row - row.max()) / sampling.temperature, dim=-1)

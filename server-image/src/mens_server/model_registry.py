@@ -10,7 +10,7 @@ from mens_server.protocol import errors, names
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ServedModel:
     """A model that clients can name: the base, or an adapter on it."""
 
     name: str
@@ -36,31 +36,31 @@ class Entry:
         return self.digest if self.is_adapter else None
 
 
-class Catalog:
+class ModelRegistry:
     """The models by name; an unknown name is an error and never the base."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ServedModel] = {}
         self._kept_out: dict[str, str] = {}
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: ServedModel) -> None:
         """Serve a model."""
         with self._lock:
             self._entries[entry.name] = entry
             self._kept_out.pop(entry.name, None)
 
-    def keep_out(self, name: str, why: str) -> None:
+    def reject(self, name: str, why: str) -> None:
         """Remember why a name of the job is not served."""
         with self._lock:
             self._kept_out[name] = why
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ServedModel]:
         """All models, the base first."""
         with self._lock:
             return list(self._entries.values())
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str) -> ServedModel:
         """The model of this name.
 
         Raises:
