@@ -137,6 +137,7 @@ def listening(service: services.Service) -> Iterator[str]:
     """Serve HTTP on a free port of loopback."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
+    sock.listen(128)  # A client that is faster than uvicorn waits instead of being refused.
     server = uvicorn.Server(process.web(service, "127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])), daemon=True)
     thread.start()

@@ -203,6 +203,25 @@ def test_probes_answer_however_many_requests_are_open(
             assert "open" in str(answer.json()["error"])
 
 
+def test_rejected_request_with_a_late_body_gets_its_whole_answer(
+    besieged: running_server.RunningServer,
+) -> None:
+    """A body that arrives at a closed connection resets it, and the client would lose the 429."""
+    url = httpx.URL(besieged.url)
+    body = json.dumps(long_ask()).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    assert url.port is not None
+    with socket.create_connection((url.host, url.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        time.sleep(0.1)
+        connection.sendall(body[:10])
+        time.sleep(0.1)
+        connection.sendall(body[10:])
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 429")
+    assert answer.endswith(b"}")
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(
     besieged: running_server.RunningServer,
 ) -> None:
