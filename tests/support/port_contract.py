@@ -34,6 +34,7 @@ __all__ = [
     "test_delete_minds_the_uid",
     "test_delete_waits_for_finalizers",
     "test_generation_counts_specs_only",
+    "test_pages_are_one_snapshot",
     "test_pages_hold_everything_once",
     "test_replace_minds_the_version",
     "test_template_of_a_job_is_immutable",
@@ -286,6 +287,17 @@ async def test_pages_hold_everything_once(world: World) -> None:
         if more is None:
             break
     assert sorted(found) == [f"page-{number}" for number in range(5)]
+
+
+async def test_pages_are_one_snapshot(world: World) -> None:
+    """An object deleted between two pages is still listed, and no other one is skipped."""
+    for name in "abcd":
+        await world.cluster.apply(job(world, f"snapshot-{name}"))
+    first = await world.cluster.list_page(kinds.JOB, world.namespace, limit=2)
+    await world.cluster.delete(world.key("snapshot-a"))
+    last = await world.cluster.list_page(kinds.JOB, world.namespace, limit=2, more=first.more)
+    found = [item["metadata"]["name"] for item in (*first.items, *last.items)]
+    assert found == [f"snapshot-{name}" for name in "abcd"]
 
 
 async def test_watch_yields_each_change_in_order(world: World) -> None:

@@ -24,13 +24,8 @@ _STATUS_APART: Final = {*kinds.RESOURCES, kinds.JOB, kinds.DEPLOYMENT, kinds.POD
 """Kinds with a status subresource: a write of the object never touches the status."""
 
 
-_SERVER_FIELDS: Final = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "resourceVersion",
-    "generation",
-)
+_TIMES: Final = ("creationTimestamp", "deletionTimestamp")
+_SERVER_FIELDS: Final = ("uid", "resourceVersion", "generation", *_TIMES)
 """Fields of the metadata that only the API server writes."""
 _TRACKED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds that show in `metadata.managedFields` what the operator has applied and still owns."""
@@ -71,6 +66,7 @@ class InMemoryApiServer:
         self._history: list[tuple[int, port.Change, kinds.Object | None]] = []
         """Version, change and the object before it."""
         self._oldest = 0
+        self._snapshots: dict[tuple[kinds.Kind, str | None, str, str], list[kinds.Object]] = {}
         self._news = asyncio.Event()
 
     # -- reads ---------------------------------------------------------------------------------
@@ -89,19 +85,23 @@ class InMemoryApiServer:
         limit: int = 500,
         more: str | None = None,
     ) -> port.Page:
-        """See `port.Cluster`; the token is the offset and the version of the first page."""
+        """See `port.Cluster`; all pages come from one snapshot, which the token names."""
         offset, _, version = (more or f"0@{self._version}").partition("@")
         if int(version) < self._oldest:
             raise errors.Gone("410: the provided continue parameter is too old")
-        found = [
+        listed: list[kinds.Object] = [
             stored.object
             for key, stored in sorted(self._objects.items(), key=lambda item: str(item[0]))
             if key.kind == kind
             and selection.in_namespace(key, namespace)
             and selection.matches(selector, stored.object)
         ]
+        snapshot = (kind, namespace, selector, version)
+        found = self._snapshots.pop(snapshot, listed) if more else listed
         start = int(offset)
         rest = f"{start + limit}@{version}" if len(found) > start + limit else None
+        if rest:
+            self._snapshots[snapshot] = found
         page = tuple(copy.deepcopy(found[start : start + limit]))
         return port.Page(page, version, rest)
 
@@ -259,6 +259,7 @@ class InMemoryApiServer:
         self._version += 1
         self._oldest = self._version
         self._history.clear()
+        self._snapshots.clear()
         self._wake()
 
     # -- the store -----------------------------------------------------------------------------
