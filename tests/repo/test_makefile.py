@@ -26,7 +26,9 @@ def test_help_is_bold_on_a_terminal() -> None:
     try:
         subprocess.run(HELP, cwd=ROOT, stdout=terminal, check=True)
         # The text is shorter than the pipe's buffer, so that `make` does not block.
-        printed = os.read(reader, 1 << 16).decode()
+        printed = ""
+        while "The main job" not in printed:  # A terminal can deliver the text in pieces.
+            printed += os.read(reader, 1 << 16).decode()
     finally:
         os.close(reader)
         os.close(terminal)

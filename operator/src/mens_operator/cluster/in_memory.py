@@ -24,8 +24,7 @@ _STATUS_APART: Final = {*kinds.RESOURCES, kinds.JOB, kinds.DEPLOYMENT, kinds.POD
 """Kinds with a status subresource: a write of the object never touches the status."""
 
 
-_TIMES: Final = ("creationTimestamp", "deletionTimestamp")
-_SERVER_FIELDS: Final = ("uid", "resourceVersion", "generation", *_TIMES)
+_SERVER_FIELDS: Final = ("uid", "creationTimestamp", "resourceVersion", "generation")
 """Fields of the metadata that only the API server writes."""
 _TRACKED: Final = (kinds.DEPLOYMENT, kinds.SERVICE)
 """Kinds that show in `metadata.managedFields` what the operator has applied and still owns."""
@@ -345,7 +344,8 @@ class InMemoryApiServer:
         meta["resourceVersion"] = str(self._version)
         stored.object = wanted
         self._record("MODIFIED", wanted, old)
-        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+        released = old["metadata"].get("finalizers") and not meta.get("finalizers")
+        if "deletionTimestamp" in meta and released:
             self._purge(key)
         return wanted, True
 
