@@ -264,7 +264,10 @@ async def test_delete_waits_for_finalizers(world: World) -> None:
     found = await world.cluster.get(key)
     assert found is not None
     assert found["metadata"]["deletionTimestamp"]
-    await world.cluster.replace({**found, "metadata": {**found["metadata"], "finalizers": []}})
+    undeleted = {k: v for k, v in found["metadata"].items() if k != "deletionTimestamp"}
+    still = await world.cluster.replace({**found, "metadata": undeleted})
+    assert still["metadata"]["deletionTimestamp"] == found["metadata"]["deletionTimestamp"]
+    await world.cluster.replace({**still, "metadata": {**still["metadata"], "finalizers": []}})
     await _until(lambda: world.cluster.get(key), lambda found: found is None)
 
 

@@ -333,6 +333,8 @@ class InMemoryApiServer:
         for name in _SERVER_FIELDS:
             meta.pop(name, None)
             meta |= {name: old["metadata"][name]} if name in old["metadata"] else {}
+        if "deletionTimestamp" in old["metadata"]:  # A deletion cannot be undone.
+            meta["deletionTimestamp"] = old["metadata"]["deletionTimestamp"]
         wanted["metadata"] = meta
         if key.kind in _TRACKED and not sub:
             self._track(stored, wanted, applied=applied)
